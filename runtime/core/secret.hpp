@@ -1,0 +1,32 @@
+// A value that must not be seen: it prints as [secret:NAME] and is wiped when its last holder dies.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace deployrun::core {
+
+/// Overwrites the text's memory (its unused capacity too) in a way that is not optimised away, then empties it.
+void wipe(std::string& text) noexcept;
+
+/// A shared handle; copying copies no bytes. There is no conversion to text: whoever needs the bytes says `reveal`.
+class Secret {
+ public:
+  /// Takes the value; the caller's string is moved from and wiped.
+  Secret(std::string name, std::string&& value);
+
+  const std::string& name() const noexcept;
+  /// The bytes; valid as long as any handle lives. Not for messages, arguments or logs.
+  std::string_view reveal() const noexcept;
+  /// `[secret:NAME]`
+  std::string to_string() const;
+  /// Constant time for values of one length.
+  bool equals(std::string_view other) const noexcept;
+
+ private:
+  struct State;
+  std::shared_ptr<const State> state_;
+};
+
+}  // namespace deployrun::core
