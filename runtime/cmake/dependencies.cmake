@@ -1,0 +1,50 @@
+# Where the libraries come from: the distribution's packages, and for the ones whose packaged version is unsafe
+# (libssh2, SQLite) or too old (Catch2) the prefix that .ci/setup fills.
+if(DEFINED ENV{DEPLOYRUN_DEPS})
+  set(DEPLOYRUN_DEPS $ENV{DEPLOYRUN_DEPS})
+else()
+  set(DEPLOYRUN_DEPS $ENV{HOME}/.cache/deployrun/deps)
+endif()
+list(PREPEND CMAKE_PREFIX_PATH ${DEPLOYRUN_DEPS})
+
+find_program(CCACHE ccache)
+if(CCACHE)
+  # Paths relative to the tree, so that a second checkout or build folder finds what the first one compiled.
+  set(launcher ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${CCACHE})
+  set(CMAKE_C_COMPILER_LAUNCHER ${launcher})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${launcher})
+endif()
+
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+find_package(OpenSSL REQUIRED)
+find_package(ZLIB REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(CLI11 REQUIRED)
+pkg_check_modules(LIBUV REQUIRED IMPORTED_TARGET libuv>=1.40)
+pkg_check_modules(LUAJIT REQUIRED IMPORTED_TARGET luajit)
+pkg_check_modules(LIBCURL REQUIRED IMPORTED_TARGET libcurl>=7.80)
+pkg_check_modules(YAMLCPP REQUIRED IMPORTED_TARGET yaml-cpp)
+
+# Named by file: the distribution's own older copies must never be picked up by accident.
+function(deployrun_static target library header)
+  find_library(${target}_LIBRARY NAMES ${library} PATHS ${DEPLOYRUN_DEPS}/lib NO_DEFAULT_PATH)
+  find_path(${target}_INCLUDE NAMES ${header} PATHS ${DEPLOYRUN_DEPS}/include NO_DEFAULT_PATH)
+  if(NOT ${target}_LIBRARY OR NOT ${target}_INCLUDE)
+    find_library(${target}_LIBRARY NAMES ${library})
+    find_path(${target}_INCLUDE NAMES ${header})
+  endif()
+  if(NOT ${target}_LIBRARY OR NOT ${target}_INCLUDE)
+    message(FATAL_ERROR "${target}: not found under ${DEPLOYRUN_DEPS}: run .ci/setup first")
+  endif()
+  add_library(${target} UNKNOWN IMPORTED GLOBAL)
+  set_target_properties(${target} PROPERTIES IMPORTED_LOCATION ${${target}_LIBRARY}
+    INTERFACE_INCLUDE_DIRECTORIES ${${target}_INCLUDE} INTERFACE_LINK_LIBRARIES "${ARGN}")
+endfunction()
+deployrun_static(libssh2 ssh2 libssh2.h OpenSSL::SSL OpenSSL::Crypto ZLIB::ZLIB)
+deployrun_static(sqlite3 sqlite3 sqlite3.h Threads::Threads ${CMAKE_DL_LIBS} m)
+
+if(DEPLOYRUN_TESTS)
+  find_package(Catch2 3 REQUIRED)
+endif()

@@ -1,0 +1,35 @@
+# deployrun_room(NAME DIR folder USES rooms… LINKS libraries…): a static library of every .cpp in `folder`.
+# Its headers are reached as "NAME/x.hpp" through a link farm, by itself and by the rooms that name it in USES, by nobody else.
+
+# Designated initialisers leave members out on purpose; g++ 12 would warn of each.
+set(DEPLOYRUN_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-missing-field-initializers -Werror)
+
+function(deployrun_flags target)
+  target_compile_options(${target} PRIVATE ${DEPLOYRUN_WARNINGS})
+  if(DEPLOYRUN_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    target_link_options(${target} PRIVATE -fsanitize=address,undefined)
+  endif()
+endfunction()
+
+function(deployrun_room name)
+  cmake_parse_arguments(ROOM "" "DIR" "USES;LINKS" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${ROOM_DIR}/*.cpp)
+  set(farm ${CMAKE_BINARY_DIR}/include/${name})
+  file(MAKE_DIRECTORY ${farm})
+  file(CREATE_LINK ${CMAKE_CURRENT_SOURCE_DIR}/${ROOM_DIR} ${farm}/${name} SYMBOLIC)
+  if(sources)
+    add_library(deployrun_${name} STATIC ${sources})
+    target_include_directories(deployrun_${name} PUBLIC ${farm})
+    deployrun_flags(deployrun_${name})
+    set(scope PUBLIC)
+  else()
+    add_library(deployrun_${name} INTERFACE)
+    target_include_directories(deployrun_${name} INTERFACE ${farm})
+    set(scope INTERFACE)
+  endif()
+  foreach(room ${ROOM_USES})
+    target_link_libraries(deployrun_${name} ${scope} deployrun_${room})
+  endforeach()
+  target_link_libraries(deployrun_${name} ${scope} ${ROOM_LINKS})
+endfunction()
