@@ -29,8 +29,8 @@ class Pending {
 template <class T, class Push>
 class PendingOperation final : public Pending {
  public:
-  PendingOperation(std::unique_ptr<core::Operation<T>> operation, Push push)
-      : operation_(std::move(operation)), push_(std::move(push)) {}
+  PendingOperation(std::unique_ptr<core::Operation<T>> operation, Push pusher)
+      : operation_(std::move(operation)), push_(std::move(pusher)) {}
 
   void start(std::function<void()> done) override {
     operation_->start([this, done = std::move(done)](core::Result<T> result) {

@@ -1,0 +1,35 @@
+// What the bindings share: built once by cli/, passed down, never global.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+
+#include "lua/runtime.hpp"
+
+namespace deployrun::core {
+class Redactor;
+}
+namespace deployrun::http {
+class Client;
+}
+namespace deployrun::report {
+class Reporter;
+}
+namespace deployrun::journal {
+enum class Point;
+}
+
+namespace deployrun::bindings {
+
+struct Context {
+  core::Loop& loop;
+  core::Redactor& redactor;
+  http::Client& http;
+  report::Reporter& reporter;
+  std::filesystem::path project;  ///< the folder that holds .deployrun/
+  std::function<void(journal::Point, int)> on_journal_row;  ///< test seam: before and after each row; may be empty
+};
+
+inline Context& context(lua_State* L) { return *static_cast<Context*>(lua::runtime(L).options().user); }
+
+}  // namespace deployrun::bindings
