@@ -1,0 +1,62 @@
+// `native.text.raw`: the small text rules of core/ that the stdlib needs too.
+#include "core/text.hpp"
+
+#include "core/duration.hpp"
+#include "core/nearest.hpp"
+#include "core/quote.hpp"
+#include "lua/guard.hpp"
+#include "lua/module.hpp"
+#include "lua/stack.hpp"
+
+namespace deployrun::bindings {
+
+namespace {
+
+int parse_duration(lua_State* L) {
+  return lua::guard(L, [L] {
+    auto parsed = core::parse_duration(lua::check_string(L, 1));
+    if (!parsed.ok()) throw core::Failure(std::move(parsed).error());
+    lua_pushnumber(L, static_cast<lua_Number>(parsed->count()));
+    return 1;
+  });
+}
+
+int format_duration(lua_State* L) {
+  return lua::guard(L, [L] {
+    const double ms = lua::check_number(L, 1);
+    lua::push_string(L, core::format_duration(core::Milliseconds(static_cast<core::Milliseconds::rep>(ms))));
+    return 1;
+  });
+}
+
+int nearest_hint(lua_State* L) {
+  return lua::guard(L, [L] {
+    lua::push_string(L, core::nearest_hint(lua::check_string(L, 1), lua::check_strings(L, 2)));
+    return 1;
+  });
+}
+
+int shell_join(lua_State* L) {
+  return lua::guard(L, [L] {
+    lua::push_string(L, core::shell_join(lua::check_strings(L, 1)));
+    return 1;
+  });
+}
+
+int clean(lua_State* L) {
+  return lua::guard(L, [L] {
+    lua::push_string(L, core::clean(lua::check_string(L, 1)));
+    return 1;
+  });
+}
+
+constexpr luaL_Reg kFunctions[] = {
+    {"parse_duration", parse_duration}, {"format_duration", format_duration}, {"nearest_hint", nearest_hint},
+    {"shell_join", shell_join},         {"clean", clean},                     {nullptr, nullptr},
+};
+
+}  // namespace
+
+int open_text(lua_State* L) { return lua::export_table(L, kFunctions); }
+
+}  // namespace deployrun::bindings
