@@ -5,6 +5,7 @@
 
 #include "lua/environment.hpp"
 #include "lua/error.hpp"
+#include "lua/error_module.hpp"
 #include "lua/task_module.hpp"
 
 namespace deployrun::lua {
@@ -58,6 +59,8 @@ Runtime::Runtime(core::Loop& loop, RuntimeOptions options)
   lua_getfield(L_, -1, "preload");
   lua_pushcfunction(L_, open_task);
   lua_setfield(L_, -2, "native.task.raw");
+  lua_pushcfunction(L_, open_fail);
+  lua_setfield(L_, -2, "native.fail.raw");
   for (const NativeModule& module : options_.modules) {
     lua_pushcfunction(L_, module.open);
     lua_setfield(L_, -2, module.name);
