@@ -1,0 +1,69 @@
+"""Programs that the lab builds or finds. What it builds is kept in the cache under a hash of the sources, so it is
+never stale and built once."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from .needs import Skip, find
+from .paths import CACHE, LAB_CACHE, ROOT
+
+FLAGS = ["-std=c++20", "-O2"]
+
+
+def digest(*parts):
+    """A short hash of files and strings."""
+    sha = hashlib.sha256()
+    for part in parts:
+        data = part.read_bytes() if isinstance(part, Path) else str(part).encode()
+        sha.update(len(data).to_bytes(8, "big") + data)
+    return sha.hexdigest()[:16]
+
+
+def _build(name, folder, flags):
+    sources = sorted(folder.glob("*.cpp"))
+    target = LAB_CACHE / f"{name}-{digest(*flags, *sources, *sorted(folder.glob('*.hpp')))}"
+    if target.exists():
+        return target
+    LAB_CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=LAB_CACHE) as scratch:
+        output = Path(scratch) / name
+        subprocess.run(["g++", *FLAGS, *map(str, sources), "-o", str(output), *flags], check=True)
+        os.rename(output, target)  # whole or not at all: another lab may be building the same
+    return target
+
+
+def app():
+    """The demo app, static."""
+    return _build("demo_app", ROOT / "recipes" / "demo" / "app", ["-static", "-pthread", "-s"])
+
+
+def load():
+    """The load generator."""
+    return _build("lab_load", ROOT / "tests" / "support" / "load", ["-lcurl"])
+
+
+def kamal_proxy():
+    """kamal-proxy as the set-up script installs it, or from the search path. Raises Skip."""
+    for path in (CACHE / "deps" / "bin" / "kamal-proxy", shutil.which("kamal-proxy")):
+        if path and Path(path).exists():
+            return Path(path)
+    raise Skip("kamal-proxy is not installed (needs a Go toolchain when set up)")
+
+
+def caddy():
+    """The distribution's Caddy. Raises Skip."""
+    path = find("caddy")
+    if path is None:
+        raise Skip("packages are missing: caddy")
+    return Path(path)
+
+
+def libraries(program):
+    """The shared libraries a program is linked with, the loader included, as paths."""
+    output = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False).stdout
+    words = [word for line in output.splitlines() for word in line.split() if word.startswith("/")]
+    return [Path(word) for word in words]

@@ -1,0 +1,154 @@
+"""One server of the lab: SSH server, engine, and what a test wants to know of them."""
+
+import signal
+import socket
+
+from .engine import Engine, EngineError
+from .files import sshd_config
+from .machine import Machine
+from .snapshot import take
+from .wait import wait_until
+
+CONFIG_VOLUME = "kamal-proxy-config:/home/kamal-proxy/.config/kamal-proxy"
+
+
+class Host:
+    """`name`, `address`, `url` (port 80), `machine` (its namespaces), `engine` (its Engine API)."""
+
+    def __init__(self, machine: Machine, address, cgroup, registry):
+        self.machine = machine
+        self.name = machine.name
+        self.address = address
+        self.url = f"http://{address}"
+        self.registry = registry
+        self._cgroup = cgroup
+        self.engine = Engine(machine.root / "run/docker.sock")
+
+    # --- services
+
+    def start_services(self):
+        self.start_sshd()
+        self.start_engine(wait=False)
+        self.wait_sshd()
+        self.wait_engine()
+
+    def start_sshd(self):
+        self.machine.start("sshd", ["/usr/sbin/sshd", "-D", "-e"])
+
+    def wait_sshd(self):
+        def answers():
+            with socket.create_connection((self.address, 22), timeout=1) as connection:
+                return connection.recv(4) == b"SSH-"
+        self._wait("sshd", answers)
+
+    def stop_sshd(self):
+        self.machine.stop("sshd")
+
+    def start_engine(self, wait=True):
+        self.machine.start("dockerd", ["dockerd", "--cgroup-parent", "/" + self._cgroup])
+        if wait:
+            self.wait_engine()
+
+    def wait_engine(self):
+        self._wait("dockerd", lambda: self.engine.raw("GET", "/_ping", timeout=5)[0] == 200)
+
+    def stop_engine(self, number=signal.SIGTERM):
+        """Ends the daemon as a stop of its service does, which stops the containers too; SIGKILL: as a crash does."""
+        self.machine.stop("dockerd", number)
+        (self.machine.root / "run/docker.pid").unlink(missing_ok=True)
+
+    def _wait(self, service, check):
+        def ready():
+            if not self.machine.alive(service):
+                raise RuntimeError(f"{self.name}: {service} ended:\n{self.machine.log(service)[-4000:]}")
+            return check()
+        try:
+            wait_until(ready, 30, f"{self.name}: {service}")
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}\n{self.machine.log(service)[-4000:]}") from None
+
+    def configure_sshd(self, lines):
+        """Restarts sshd with these lines before the standard ones; open sessions go on."""
+        (self.machine.root / "etc/ssh/sshd_config").write_text(sshd_config(lines))
+        self.stop_sshd()
+        self.start_sshd()
+        self.wait_sshd()
+
+    # --- containers
+
+    def image(self, name):
+        """`app:v1` as this lab's hosts call it."""
+        return f"{self.registry}/{name}"
+
+    def run_app(self, tag, name=None, network="kamal", **options):
+        """Starts the app directly, without deployrun; returns the container's id."""
+        self.engine.network(network)
+        return self.engine.run(name or f"app-{tag}", self.image(f"app:{tag}"), network=network, **options)
+
+    def start_kamal_proxy(self):
+        """As Kamal starts it, on ports 80 and 443; returns when it takes commands."""
+        self.engine.network("kamal")
+        self.engine.run("kamal-proxy", self.image("kamal-proxy:v0.9.2"), network="kamal", publish={80: 80, 443: 443},
+                        volumes=[CONFIG_VOLUME], restart="unless-stopped")
+        wait_until(lambda: self.kamal_proxy("list")[0] == 0, 10, f"{self.name}: kamal-proxy")
+
+    def kamal_proxy(self, *argv, timeout=60):
+        """Runs a kamal-proxy command in its container; returns (exit code, stdout, stderr)."""
+        return self.engine.exec("kamal-proxy", ["kamal-proxy", *argv], timeout)
+
+    def start_caddy(self):
+        """Port 80, and the admin API on its default address inside the container."""
+        self.engine.network("kamal")
+        self.engine.run("caddy", self.image("caddy:2"), network="kamal", publish={80: 80, 443: 443},
+                        volumes=["caddy-config:/config", "caddy-data:/data"], restart="unless-stopped")
+        wait_until(self._port_80_answers, 10, f"{self.name}: caddy")
+
+    def _port_80_answers(self):
+        with socket.create_connection((self.address, 80), timeout=2) as connection:
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            return connection.recv(5) == b"HTTP/"
+
+    def snapshot(self):
+        """Containers, images, networks, volumes and proxy routes without ids, addresses and times: equal for equal
+        states of two hosts or two moments."""
+        return take(self.engine)
+
+    def reset(self):
+        """Removes all containers, volumes and networks; images stay. For several cases in one lab."""
+        for container in self.engine.get("/containers/json?all=1"):
+            try:
+                self.engine.remove(container["Id"])
+            except EngineError as error:
+                if error.status not in (404, 409):
+                    raise
+        self.engine.call("POST", "/networks/prune")
+        self.engine.call("POST", "/volumes/prune")
+        for volume in self.engine.get("/volumes")["Volumes"] or []:
+            self.engine.call("DELETE", f"/volumes/{volume['Name']}?force=1")
+        self.machine.run(["sh", "-c", "rm -rf /root/.deployrun /home/deploy/.deployrun /root/.kamal"])
+
+    # --- files
+
+    def read(self, path):
+        return (self.machine.root / path.lstrip("/")).read_text()
+
+    def exists(self, path):
+        return (self.machine.root / path.lstrip("/")).exists()
+
+    # --- trouble
+
+    def cut(self):
+        """Drops every packet of this host in silence, both ways; connections stay open and dead. mend() ends it."""
+        for chain, side in (("PREROUTING", "-i"), ("OUTPUT", "-o")):
+            self.machine.run(["iptables", "-t", "raw", "-I", chain, side, "eth0", "-j", "DROP"])
+
+    def mend(self):
+        for chain, side in (("PREROUTING", "-i"), ("OUTPUT", "-o")):
+            self.machine.run(["iptables", "-t", "raw", "-D", chain, side, "eth0", "-j", "DROP"])
+
+    def freeze(self):
+        """Stops all its processes; the kernel still accepts connections for them. thaw() ends it."""
+        self.machine.freeze()
+
+    def thaw(self):
+        self.machine.thaw()

@@ -1,0 +1,96 @@
+"""The lab's images, described as data: files from this machine on an empty root, and a configuration.
+
+Tags of `app`: v1 to v9 are good; the others are bad in the way that their name says.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import binaries
+from .needs import Skip
+
+BROKEN = {
+    "crash": {"CRASH_AFTER_MS": "200", "EXIT_CODE": "3"},      # listens, then ends
+    "crash-boot": {"BOOT_DELAY_MS": "60000", "CRASH_AFTER_MS": "300", "EXIT_CODE": "3"},  # never listens
+    "unhealthy": {"HEALTH_STATUS": "500"},
+    "wrong-port": {"PORT": "8080"},
+    "redirect": {"HEALTH_STATUS": "301"},
+    "slow-boot": {"BOOT_DELAY_MS": "60000"},                   # later than any health deadline of a test
+    "slow-health": {"HEALTH_DELAY_MS": "20000"},
+}
+GOOD = {f"v{n}": {} for n in range(1, 10)}
+SLOW_START = {"v-late": {"BOOT_DELAY_MS": "2000"}}             # good, and healthy only after two seconds
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file or folder of an image."""
+    path: str
+    source: Path | None = None     # copied from here
+    text: str | None = None        # or this text; neither: a folder
+    mode: int = 0o755
+    uid: int = 0
+
+
+@dataclass(frozen=True)
+class Image:
+    repository: str
+    tag: str
+    entries: tuple
+    config: dict = field(default_factory=dict)  # as in an image's configuration: Env, Cmd, Entrypoint, User …
+
+
+def app_images():
+    entries = (Entry("demo_app", source=binaries.app()),)
+    images = []
+    for tag, settings in {**GOOD, **BROKEN, **SLOW_START}.items():
+        env = {"VERSION": tag, **settings}
+        images.append(Image("app", tag, entries, {
+            "Entrypoint": ["/demo_app"], "ExposedPorts": {"80/tcp": {}},
+            "Env": ["PATH=/"] + [f"{name}={value}" for name, value in env.items()]}))
+    return images
+
+
+def kamal_proxy_image():
+    """Laid out like the official image: same user, same state folder, same command; without its Ubuntu."""
+    home = "home/kamal-proxy/.config/kamal-proxy"
+    folders = tuple(Entry(path, uid=1001) for path in
+                    ("home/kamal-proxy", "home/kamal-proxy/.config", home))
+    entries = (Entry("usr/local/bin/kamal-proxy", source=binaries.kamal_proxy()),
+               Entry("etc/passwd", text="root:x:0:0:root:/root:/sbin/nologin\n"
+                     "kamal-proxy:x:1001:1001::/home/kamal-proxy:/sbin/nologin\n", mode=0o644),
+               Entry("etc/group", text="root:x:0:\nkamal-proxy:x:1001:\n", mode=0o644),
+               Entry("tmp", mode=0o1777), *folders)
+    return Image("kamal-proxy", "v0.9.2", entries, {
+        "User": "kamal-proxy:kamal-proxy", "Cmd": ["kamal-proxy", "run"],
+        "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+        "ExposedPorts": {"80/tcp": {}, "443/tcp": {}}})
+
+
+CADDYFILE = ":80 {\n\trespond \"no app yet\" 503\n}\n"
+
+
+def caddy_image():
+    """Laid out like the official image: paths, environment, command. Runs as root, like it."""
+    program = binaries.caddy()
+    entries = (Entry("usr/bin/caddy", source=program),
+               *(Entry(str(path).lstrip("/"), source=path) for path in binaries.libraries(program)),
+               Entry("etc/caddy/Caddyfile", text=CADDYFILE, mode=0o644),
+               Entry("tmp", mode=0o1777), Entry("config"), Entry("data"), Entry("srv"))
+    return Image("caddy", "2", entries, {
+        "Cmd": ["caddy", "run", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile"], "WorkingDir": "/srv",
+        "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "XDG_CONFIG_HOME=/config",
+                "XDG_DATA_HOME=/data", "GODEBUG=netdns=go"],
+        "Volumes": {"/config": {}, "/data": {}},
+        "ExposedPorts": {"80/tcp": {}, "443/tcp": {}, "2019/tcp": {}}})
+
+
+def all_images():
+    """Every image that can be made on this machine."""
+    images = app_images()
+    for make in (kamal_proxy_image, caddy_image):
+        try:
+            images.append(make())
+        except Skip:
+            pass  # a test that wants it asks for it and is skipped with the reason
+    return images

@@ -1,0 +1,105 @@
+"""The state of a host as plain data, with everything left out that differs between two equal deploys."""
+
+import io
+import json
+import re
+import tarfile
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # kamal-proxy writes them into pipes too
+
+
+def _networks(inspected):
+    return sorted(inspected["NetworkSettings"]["Networks"])
+
+
+def _container(inspected):
+    state = inspected["State"]
+    return {
+        "image": inspected["Config"]["Image"],
+        "image_id": inspected["Image"],
+        "state": state["Status"],
+        "exit_code": state["ExitCode"] if state["Status"] == "exited" else None,
+        "labels": inspected["Config"]["Labels"] or {},
+        "env": sorted(inspected["Config"]["Env"] or []),
+        "networks": _networks(inspected),
+        "aliases": sorted({alias for network in inspected["NetworkSettings"]["Networks"].values()
+                           for alias in network["Aliases"] or [] if not inspected["Id"].startswith(alias)}),
+        "ports": inspected["HostConfig"]["PortBindings"] or {},
+        "restart": inspected["HostConfig"]["RestartPolicy"]["Name"],
+        "mounts": sorted(f"{m['Type']} {m.get('Name', '') if not _anonymous(m) else '(anonymous)'} {m['Destination']}"
+                         for m in inspected["Mounts"]),
+    }
+
+
+def _anonymous(mount):
+    return len(mount.get("Name", "")) == 64
+
+
+def take(engine):
+    inspected = engine.containers()
+    names = {c["Id"]: c["Name"].lstrip("/") for c in inspected}
+    return {
+        "containers": {names[c["Id"]]: _container(c) for c in inspected},
+        "images": sorted(tag for image in engine.get("/images/json") for tag in image["RepoTags"] or [] if
+                         tag != "<none>:<none>"),
+        "networks": sorted(n["Name"] for n in engine.get("/networks")),
+        "volumes": sorted(v["Name"] for v in engine.get("/volumes")["Volumes"] or [] if len(v["Name"]) != 64),
+        "proxy": routes(engine, inspected),
+    }
+
+
+def routes(engine, inspected=None):
+    """What the running proxy sends where, by container name: {service: target} for kamal-proxy, a list for Caddy."""
+    inspected = engine.containers() if inspected is None else inspected
+    running = {c["Name"].lstrip("/") for c in inspected if c["State"]["Status"] == "running"}
+    if "kamal-proxy" in running:
+        return _kamal_routes(engine, inspected)
+    if "caddy" in running:
+        return _caddy_routes(engine, inspected)
+    return None
+
+
+def _name_of(address, inspected):
+    """The container behind `host:port`, where the host is an id, a name, an alias or an address."""
+    host, _, port = address.rpartition(":")
+    for container in inspected:
+        name = container["Name"].lstrip("/")
+        networks = container["NetworkSettings"]["Networks"].values()
+        known = {name, container["Id"][:12], container["Id"]} | {n["IPAddress"] for n in networks}
+        if host in known:
+            return f"{name}:{port}"
+    return address
+
+
+def _kamal_routes(engine, inspected):
+    code, out, err = engine.exec("kamal-proxy", ["kamal-proxy", "list"])
+    if code != 0:
+        raise RuntimeError(f"kamal-proxy list: exit {code}: {err}{out}")
+    found = {}
+    for line in COLOUR.sub("", out).splitlines()[1:]:
+        fields = line.split()
+        if fields:
+            found[fields[0]] = {"host": fields[1], "path": fields[2], "target": _name_of(fields[3], inspected),
+                                "state": fields[4]}
+    return found
+
+
+def _caddy_routes(engine, inspected):
+    found = set()
+
+    def walk(node):
+        if isinstance(node, dict):
+            found.update(_name_of(u["dial"], inspected) for u in node.get("upstreams", []) if "dial" in u)
+        for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+            walk(child)
+    walk(caddy_config(engine))
+    return sorted(found)
+
+
+def caddy_config(engine):
+    """The running configuration: Caddy writes what it last loaded into its configuration volume."""
+    status, data = engine.raw("GET", "/containers/caddy/archive?path=/config/caddy/autosave.json")
+    if status != 200:
+        return {}
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        return json.load(tar.extractfile(tar.getmembers()[0]))
