@@ -18,6 +18,8 @@
 
 namespace deployrun::core {
 
+class Child;  // core/child.hpp
+
 /// Which of a child's two outputs.
 enum class Output { out, err };
 
@@ -57,10 +59,22 @@ class Process final : public Operation<ProcessResult> {
   void cancel() noexcept override;
 
  private:
-  class Child;
+  void received(Output which, std::string_view bytes);
+  void exited(int code, int signal);
+  void fail(Error reason);
+  void complete();
+
   Loop& loop_;
   ProcessOptions options_;
+  Done done_;
   std::shared_ptr<Child> child_;
+  ProcessResult result_;
+  Instant started_{};
+  std::size_t received_ = 0;
+  int open_ = 2;  // outputs whose end has not come
+  bool exited_ = false;
+  std::optional<Error> failure_;  // why the child is being ended
+  Timer survivors_;
 };
 
 /// A child's stdin and stdout as one stream (`docker system dial-stdio`, a proxy command). Reads `input`,

@@ -2,9 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
+#include <deque>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "core/secret.hpp"
@@ -48,7 +49,10 @@ class Redactor {
 
    private:
     const Redactor& redactor_;
+    std::string put_out(std::string_view piece, bool all);
+
     std::string held_;
+    std::size_t masked_ = 0;  // so many bytes at the start of held_ belong to a mask already put out
   };
 
  private:
@@ -61,17 +65,17 @@ class Redactor {
   };
 
   void add_pattern(std::string bytes, std::size_t name);
-  void add_forms(std::string_view value, std::size_t name);
-  std::vector<Range> find(std::string_view text) const;
-  std::string mask(std::string_view text, const std::vector<Range>& ranges) const;
+  /// The places to mask, merged, in order. Bytes before `masked` count as masked.
+  std::vector<Range> find(std::string_view text, std::size_t masked) const;
   /// Where the text's end may be the beginning of a longer pattern; text.size() when it is not.
   std::size_t open_end(std::string_view text) const;
+  bool begins(std::string_view text) const;
 
   std::vector<std::string> names_;
-  std::vector<Pattern> patterns_;
-  std::map<std::string_view, std::size_t> known_;               // pattern bytes → index, against duplicates
-  std::map<std::uint32_t, std::vector<std::size_t>> by_start_;  // first 4 bytes → patterns, longest first
-  std::vector<std::uint64_t> pairs_;                            // bitmap: some pattern starts with these 2 bytes
+  std::deque<Pattern> patterns_;                                          // stays where it is: known_ looks into it
+  std::unordered_map<std::string_view, std::size_t> known_;               // pattern → its index, against duplicates
+  std::unordered_map<std::uint32_t, std::vector<std::size_t>> by_start_;  // first 4 bytes → patterns, longest first
+  std::vector<std::uint64_t> pairs_;  // bitmap: some pattern starts with these 2 bytes
   std::size_t longest_ = 0;
 };
 
