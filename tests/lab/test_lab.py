@@ -169,16 +169,18 @@ def test_app_finishes_requests_when_stopped():
         container = host.run_app("v1", publish={80: 80})
         slow = subprocess.Popen(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", host.url + "/slow?ms=2000"],
                                 stdout=subprocess.PIPE, text=True)
-        wait_until(lambda: b":0050 " in (host.machine.root / f"proc/{_pid(host, container)}/net/tcp6").read_bytes()
-                   .split(b" 01 ", 1)[0][-60:], 5, "the request's connection")
+        wait_until(lambda: _established(host, container), 5, "the request's connection")
         host.engine.call("POST", f"/containers/{container}/stop?t=10")
         assert slow.communicate()[0] == "200"
         assert host.engine.get(f"/containers/{container}/json")["State"]["ExitCode"] == 0
         assert "1 requests were in flight" in host.engine.logs(container)
 
 
-def _pid(host, container):
-    return host.engine.get(f"/containers/{container}/json")["State"]["Pid"]
+def _established(host, container):
+    """Whether a client is connected to port 80 (hex 50) of a container: state 01 in the kernel's table."""
+    pid = host.engine.get(f"/containers/{container}/json")["State"]["Pid"]
+    rows = (host.machine.root / f"proc/{pid}/net/tcp6").read_text().splitlines()[1:]
+    return any(fields[1].endswith(":0050") and fields[3] == "01" for fields in map(str.split, rows))
 
 
 def test_cut_and_frozen_hosts():
@@ -203,10 +205,15 @@ def test_cut_and_frozen_hosts():
 def test_engine_can_crash_and_come_back():
     with Lab(hosts=1) as lab:
         host = lab.hosts[0]
-        container = host.run_app("v1", restart="unless-stopped")
+        container = host.run_app("v1", publish={80: 80})
+        assert get(host.url).startswith("v1 ")
         host.stop_engine(signal.SIGKILL)
+        assert get(host.url).startswith("v1 "), "the container outlives its engine"
         host.start_engine()
-        wait_until(lambda: host.engine.get(f"/containers/{container}/json")["State"]["Running"], 10, "the container")
+        # Engine 20.10 without live-restore ends the containers that it finds.
+        wait_until(lambda: host.snapshot()["containers"]["app-v1"]["state"] == "exited", 10, "end of the container")
+        host.engine.call("POST", f"/containers/{container}/start")
+        assert wait_until(lambda: get(host.url), 5, "the app").startswith("v1 ")
 
 
 def test_two_labs_at_once():
@@ -238,7 +245,4 @@ def test_nothing_is_left_after_a_kill():
         owner.send_signal(number)
         owner.communicate()
         wait_until(lambda n=lab_number: not processes_of(n), 10, "end of the lab's processes")
-        temporary = f"/tmp/deployrun-lab-{lab_number}"
-        wait_until(lambda n=lab_number, t=temporary: slot.leftovers(n) in ([], [t]), 10, "end of its devices")
-        slot.sweep_dead()
-        assert slot.leftovers(lab_number) == []
+        wait_until(lambda n=lab_number: not slot.leftovers(n), 10, "end of its devices and folders")

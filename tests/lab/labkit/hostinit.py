@@ -3,7 +3,7 @@
 Runs under `unshare --net --mount --pid --uts --ipc --fork`. Everything of the machine lives in these namespaces, on a
 tmpfs, so the end of this process is the end of the machine: the kernel kills its processes, unmounts its file systems
 and removes its network devices. It ends when its standard input ends, which happens also when the owner was killed.
-What the kernel does not remove are cgroup folders (and the root namespace's end of the uplink): removed here, last.
+What the kernel does not remove is removed here, last: cgroup folders, the lab's folder, the uplink (early).
 
 Standard library only, and everything is imported at the top: after pivot_root the interpreter's files may be gone.
 """
@@ -20,6 +20,8 @@ import sys
 import time
 
 MS_RDONLY, MS_NOSUID, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE, MNT_DETACH = 1, 2, 32, 4096, 16384, 1 << 18, 2
+
+IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # meant for the owner; the machine follows it
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -157,11 +159,46 @@ def remove_cgroups(name):
                     time.sleep(0.01)
 
 
-def wait_for_owner():
-    """Returns when standard input ends. Reaps what the machine's processes leave behind meanwhile."""
+def start(service, argv):
+    """Starts a daemon as our own child; its output goes to /var/log/<service>.log. Returns its process id."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setsid()
+            log = os.open(f"/var/log/{service}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            null = os.open("/dev/null", os.O_RDONLY)
+            for target, source in enumerate((null, log, log)):
+                os.dup2(source, target)
+            os.closerange(3, 1024)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for number in IGNORED:
+                signal.signal(number, signal.SIG_DFL)
+            os.execvp(argv[0], argv)
+        finally:
+            os._exit(127)
+    return pid
+
+
+def obey(order):
+    """Carries out one line from the owner; returns the line that answers it."""
+    if "start" in order:
+        return start(order["start"], order["argv"])
+    os.kill(order.get("pid", -1), order["signal"])
+    return 0
+
+
+def serve_owner():
+    """Takes orders from standard input until it ends. Reaps what the machine's processes leave behind meanwhile."""
     signal.signal(signal.SIGCHLD, reap)
-    while os.read(0, 4096):
-        pass
+    pending = b""
+    while data := os.read(0, 4096):
+        *lines, pending = (pending + data).split(b"\n")
+        for line in lines:
+            try:
+                answer = obey(json.loads(line))
+            except OSError as error:
+                answer = -error.errno
+            os.write(1, f"{answer}\n".encode())
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
@@ -176,20 +213,24 @@ def reap(_number, _frame):
 
 def main():
     os.setsid()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # meant for the owner; the machine follows it
-    config = json.load(open(sys.argv[1], encoding="utf-8"))
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    with open(sys.argv[1], encoding="utf-8") as file:
+        config = json.load(file)
+    outside = os.open("/tmp", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # to reach the folder from another root
     socket.sethostname(config["name"])
     try:
         build_root(config)
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         os.write(1, b"ready\n")
-        wait_for_owner()
+        serve_owner()
     finally:
         for device in config["devices"]:
             subprocess.run(["ip", "link", "del", device], check=False, stderr=subprocess.DEVNULL)
         end_everything()
         remove_cgroups(config["cgroup"])
+        if config["folder"]:
+            shutil.rmtree(config["folder"], ignore_errors=True, dir_fd=outside)
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ class Lab:
         namespace of its own, so that no packet filter of this machine sees the traffic between hosts."""
         device = slot.device(self.number)
         config = registry_module.configuration("/var/lib/registry", self.registry_address)
-        hub = Machine(self.folder, "hub", lock_fd=self._lock, cgroup=self._cgroup("hub"), devices=["uplink"],
+        hub = Machine(self.folder, "hub", lock_fd=self._lock, cgroup=self._cgroup("hub"), devices=["uplink"], remove_folder=True,
                       files=[{"path": "/etc/registry.yml", "text": config}],
                       overlays=[{"lower": str(storage), "path": "/var/lib/registry"}])
         self._machines.append(hub)

@@ -5,9 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from .paths import ROOT
+from .wait import wait_until
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root",
                "LANG": "C.UTF-8"}
@@ -18,14 +20,17 @@ class Machine:
     """A set of namespaces with its own root file system. It lives as long as the pipe that this object holds, so it
     ends with this process, however that ends."""
 
-    def __init__(self, folder, name, *, lock_fd, cgroup, files=(), homes=(), overlays=(), devices=()):
+    def __init__(self, folder, name, *, lock_fd, cgroup, files=(), homes=(), overlays=(), devices=(),
+                 remove_folder=False):
         self.name = name
-        self.services = {}
+        self._services = {}  # name: process id, as the machine counts
+        self._orders = threading.Lock()
         root = folder / f"root-{name}"
         root.mkdir()
         config = folder / f"{name}.json"
         config.write_text(json.dumps({"root": str(root), "name": name, "cgroup": cgroup, "files": list(files),
-                                      "homes": list(homes), "overlays": list(overlays), "devices": list(devices)}))
+                                      "homes": list(homes), "overlays": list(overlays), "devices": list(devices),
+                                      "folder": folder.name if remove_folder else None}))
         self._log = open(folder / f"{name}.log", "wb")
         # The lock stays taken until the last machine of the lab is gone: its descriptor is inherited.
         self._process = subprocess.Popen(
@@ -52,38 +57,41 @@ class Machine:
             raise RuntimeError(f"{self.name}: {' '.join(map(str, argv))}: exit {result.returncode}: {result.stderr}")
         return result
 
+    def _order(self, **order):
+        """One order to process 1 and its answer, an integer; negative ones are errors."""
+        with self._orders:
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            self._process.stdin.flush()
+            answer = int(self._process.stdout.readline())
+        if answer < 0:
+            raise OSError(-answer, f"{self.name}: {order}: {os.strerror(-answer)}")
+        return answer
+
     def start(self, service, argv):
         """Starts a daemon inside; its output goes to /var/log/<service>.log of the machine."""
-        with open(self.root / f"var/log/{service}.log", "ab") as log:
-            self.services[service] = subprocess.Popen(self.enter(argv), stdin=subprocess.DEVNULL, stdout=log,
-                                                      stderr=log, env=ENVIRONMENT, start_new_session=True)
+        self._services[service] = self._order(start=service, argv=[str(a) for a in argv])
 
     def alive(self, service):
-        return self.services[service].poll() is None
+        return (self.root / f"proc/{self._services[service]}").exists()
 
     def stop(self, service, number=signal.SIGTERM):
         """Signals a daemon's main process and waits for its end."""
-        entered = self.services[service]
-        child = Path(f"/proc/{entered.pid}/task/{entered.pid}/children").read_text().split()
-        if child:
-            os.kill(int(child[0]), number)
-        entered.wait(timeout=30)
+        self._order(pid=self._services[service], signal=int(number))
+        wait_until(lambda: not self.alive(service), 30, f"{self.name}: end of {service}")
 
     def log(self, service):
         return (self.root / f"var/log/{service}.log").read_text(errors="replace")
 
     def freeze(self):
         """Stops every process of the machine where it stands, as if it had lost its CPU."""
-        self.run(["kill", "-STOP", "-1"], check=False)
+        self._order(signal=int(signal.SIGSTOP))
 
     def thaw(self):
-        self.run(["kill", "-CONT", "-1"], check=False)
+        self._order(signal=int(signal.SIGCONT))
 
     def close(self):
         """Ends the machine and waits until nothing of it is left."""
         self._process.stdin.close()
         self._process.wait(timeout=60)
-        for entered in self.services.values():
-            entered.wait(timeout=10)
         self._process.stdout.close()
         self._log.close()
