@@ -69,8 +69,9 @@ Runtime::Runtime(core::Loop& loop, RuntimeOptions options)
 }
 
 Runtime::~Runtime() {
-  scheduler_.reset();
+  scheduler_->abandon();
   lua_close(L_);
+  scheduler_->vm_closed();
 }
 
 Runtime& runtime(lua_State* L) {

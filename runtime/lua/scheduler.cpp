@@ -6,11 +6,13 @@ namespace deployrun::lua {
 
 LuaTask::LuaTask(Scheduler& scheduler, LuaTask* parent, Options options)
     : Task(scheduler.loop_, parent, std::move(options.name), options.deadline, options.shielded),
-      scheduler_(scheduler) {}
+      scheduler_(scheduler),
+      vm_(scheduler.vm_) {}
 
 LuaTask::~LuaTask() {
-  luaL_unref(scheduler_.main_, LUA_REGISTRYINDEX, value_ref_);
-  luaL_unref(scheduler_.main_, LUA_REGISTRYINDEX, thread_ref_);
+  if (*vm_ == nullptr) return;
+  luaL_unref(*vm_, LUA_REGISTRYINDEX, value_ref_);
+  luaL_unref(*vm_, LUA_REGISTRYINDEX, thread_ref_);
 }
 
 void LuaTask::push_value(lua_State* L) const {
@@ -34,8 +36,7 @@ void LuaTask::on_cancel() {
   if (state_ == State::waiting && pending_ != nullptr && !pending_->shielded()) pending_->cancel();
 }
 
-Scheduler::~Scheduler() {
-  // Abrupt end (the program is leaving): coroutines are dropped, children before parents.
+void Scheduler::abandon() {
   while (!live_.empty()) {
     for (auto it = live_.begin(); it != live_.end();) {
       const std::shared_ptr<LuaTask> task = *it;

@@ -47,6 +47,7 @@ class LuaTask final : public core::Task, public std::enable_shared_from_this<Lua
   enum class State { ready, running, waiting, closing };
 
   Scheduler& scheduler_;
+  std::shared_ptr<lua_State*> vm_;  // null state once the VM is closed: a handle may outlive it
   lua_State* thread_ = nullptr;
   int thread_ref_ = LUA_NOREF;
   int value_ref_ = LUA_NOREF;
@@ -61,10 +62,15 @@ class LuaTask final : public core::Task, public std::enable_shared_from_this<Lua
 
 class Scheduler {
  public:
-  Scheduler(core::Loop& loop, lua_State* main) : loop_(loop), main_(main) {}
+  Scheduler(core::Loop& loop, lua_State* main)
+      : loop_(loop), main_(main), vm_(std::make_shared<lua_State*>(main)) {}
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
-  ~Scheduler();
+
+  /// The abrupt end, before the VM is closed: drops every coroutine, children before parents.
+  void abandon();
+  /// After the VM was closed: handles that are still held let go of nothing.
+  void vm_closed() noexcept { *vm_ = nullptr; }
 
   /// Takes the function and `arguments` values above it off `from`'s stack and queues them as a new task below `parent`
   /// (nullptr: a root).
@@ -85,6 +91,7 @@ class Scheduler {
 
   core::Loop& loop_;
   lua_State* main_;
+  std::shared_ptr<lua_State*> vm_;
   LuaTask* current_ = nullptr;
   std::unordered_set<std::shared_ptr<LuaTask>> live_;
 };

@@ -1,0 +1,50 @@
+--- What a recipe requires: `local deploy = require "deploy"`. The words of the language; the knowledge is in deploy/ and
+--- proxy/ (docs/recipes.md).
+
+local command = require "deploy.command"
+local fail = require "native.fail"
+local text = require "native.text"
+
+local M = {}
+
+local registry = command.registry()
+
+--- Declares a command of this recipe.
+---
+---     deploy.command "deploy" { help = "Ship a version", params = { version = {} }, run = function(run) … end }
+---
+--- @param name string
+--- @return fun(declaration: table)
+function M.command(name)
+  if type(name) ~= "string" then fail.usage("deploy.command: expected a name, got a " .. type(name)) end
+  return function(declaration) command.declare(registry, name, declaration) end
+end
+
+--- For deploy/main.lua.
+function M._registry() return registry end
+
+--- Stops with an error of the recipe's own.
+--- @param message string
+--- @param hint? string  what to do next
+function M.fail(message, hint)
+  fail.raise("recipe.failed", message, { hint = hint })
+end
+
+--- Milliseconds of "10m", "500ms".
+--- @param duration string
+--- @return number
+M.milliseconds = text.parse_duration
+
+M.git = require "native.git"
+M.host = require("deploy.host").host
+M.hosts = require("deploy.host").hosts
+M.localhost = require("deploy.host").localhost
+M.app = require("deploy.app").app
+M.secrets = require "deploy.secrets"
+M.observe = require("deploy.observe").start
+M.proxy = {
+  kamal_proxy = require("proxy.kamal_proxy").new,
+  caddy = require("proxy.caddy").new,
+}
+
+return M

@@ -1,0 +1,131 @@
+--- The entry from the command line: reads the recipe, chooses the command, decides between a new run, --resume and
+--- --abort, and turns what happened into an exit code.
+
+local command = require "deploy.command"
+local fail = require "native.fail"
+local outcome = require "deploy.outcome"
+local report = require "native.report"
+local run_module = require "deploy.run"
+local task = require "native.task"
+
+local M = {}
+
+local CLOSE_DEADLINE = 10000  -- ms for saying goodbye to hosts
+
+--- @class Request
+--- @field recipe string       path as typed
+--- @field chunk function      the recipe, compiled
+--- @field words string[]      what followed it on the command line
+--- @field mode "run"|"resume"|"abort"
+--- @field force boolean       accept a recipe that changed since the run began
+--- @field help boolean
+--- @field info table          user, host, actor, version: who runs this
+
+local function journal_of(request)
+  return require("deploy.journal").open(request)
+end
+
+local function unfinished_error(record)
+  local message = ("run %s (%s of %s) did not finish"):format(record.id, record.command, record.recipe)
+  return fail.make("journal.unfinished", message, {
+    run = record.id,
+    hint = ("finish it: deployrun %s --resume   or undo it: deployrun %s --abort"):format(record.recipe, record.recipe),
+  })
+end
+
+--- The record of the run that --resume or --abort is about, owned by this process from here on.
+local function take_over(request, journal)
+  local record = journal:unfinished()
+  if not record then
+    fail.usage(("nothing to %s: no run is unfinished"):format(request.mode), { hint = "deployrun history shows past runs" })
+  end
+  if record.recipe ~= request.info.recipe then
+    fail.usage(("run %s belongs to %s, not to %s"):format(record.id, record.recipe, request.info.recipe),
+      { hint = ("deployrun %s --%s"):format(record.recipe, request.mode) })
+  end
+  if record.recipe_hash ~= request.info.recipe_hash and not request.force then
+    fail.raise("recipe.changed", ("%s changed since run %s began"):format(request.info.recipe, record.id),
+      { hint = "bring it back to what it was, or say --force if the change does not matter to the steps" })
+  end
+  local undoing = false
+  for _, step in ipairs(record.steps) do
+    for _, entry in ipairs(step.tasks) do
+      if entry.state:match("^undo") or entry.state == "undone" then undoing = true end
+    end
+  end
+  if undoing and request.mode == "resume" then
+    fail.usage(("run %s was already being undone"):format(record.id), { hint = ("deployrun %s --abort"):format(record.recipe) })
+  end
+  return journal:take_over { run = record.id, mode = request.mode }
+end
+
+local function execute(request, registry)
+  local words = request.words
+  local name = words[1] and not words[1]:match("^%-") and table.remove(words, 1) or nil
+  if request.mode ~= "run" then
+    local journal = journal_of(request)
+    local record = take_over(request, journal)
+    if name and name ~= record.command then
+      fail.usage(("run %s executes `%s`, not `%s`"):format(record.id, record.command, name))
+    end
+    local chosen = command.choose(registry, record.command)
+    report.emit { type = "run.started", run = record.id, recipe = record.recipe, command = record.command,
+      parameters = record.parameters, mode = request.mode }
+    local run = run_module.new { journal = journal, info = request.info, params = record.parameters, record = record,
+      mode = request.mode, localhost = require("deploy.host").localhost }
+    return run, run:execute(chosen.run), chosen
+  end
+  local chosen = command.choose(registry, name)
+  local params = command.parse(chosen, words)
+  command.complete(chosen, params)
+  local journal
+  if not chosen.reads then
+    journal = journal_of(request)
+    local record = journal:unfinished()
+    if record and not (record.owner and record.owner.alive) then error(unfinished_error(record), 0) end
+    request.info.command, request.info.parameters = chosen.name, params
+  end
+  local run = run_module.new { journal = journal, info = request.info, params = params, mode = "run",
+    localhost = require("deploy.host").localhost }
+  return run, run:execute(chosen.run), chosen
+end
+
+local function hint_for(request, result)
+  if result.state ~= "needs_person" then return end
+  report.emit { type = "log", level = "error", message = "left for a person to look at:" }
+  for _, line in ipairs(result.left or {}) do report.emit { type = "log", level = "error", message = "  " .. line } end
+  report.emit { type = "log", level = "error",
+    message = ("then: deployrun %s --abort tries the rest again"):format(request.recipe) }
+end
+
+--- Runs one invocation.
+--- @async
+--- @param request Request
+--- @return integer exit_code
+function M.main(request)
+  local began = task.now()
+  local run, result, chosen
+  local ok, err = pcall(function()
+    request.chunk()
+    local registry = require("deploy")._registry()
+    if request.help then
+      report.text(command.help(registry, request.recipe))
+      result = { state = "done" }
+      return
+    end
+    run, result, chosen = execute(request, registry)
+  end)
+  if not ok then result = { state = task.cancellation() and "cancelled" or "failed_undone", error = fail.normal(err) } end
+  if result.state == "cancelled" and task.cancellation() then result.error = task.cancellation() end
+  pcall(task.shielded, CLOSE_DEADLINE, "closing connections", function() require("deploy.host").close_all() end)
+  local code = outcome.exit_code(result)
+  if result.error then report.emit { type = "error", error = result.error } end
+  hint_for(request, result)
+  if run and run.id then
+    report.emit { type = "run.finished", run = run.id, state = result.state, exit_code = code,
+      command = chosen and chosen.name, ms = math.floor(task.now() - began + 0.5) }
+  end
+  return code
+end
+
+return M

@@ -1,0 +1,202 @@
+--- A run: one execution of a command. Hands its steps to deploy/step.lua, keeps their order for undo, and replays what a
+--- journal already holds when an interrupted run is resumed or aborted.
+
+local fail = require "native.fail"
+local report = require "native.report"
+local step_module = require "deploy.step"
+local task = require "native.task"
+local undo = require "deploy.undo"
+
+local Run = {}
+local M = {}
+
+local UNDO_DEADLINE = 3600000  -- ms for undoing a whole run
+
+--- @class Run
+--- @field id string
+--- @field params table  the command's parameters; each is also a field of the run
+--- @field step fun(self: Run, name: string, options: StepOptions): table
+--- @field once fun(self: Run, name: string, fn: fun(): any): any
+
+--- Raised inside the recipe to leave it once an abort has replayed all that was recorded.
+local REPLAYED = {}
+
+--- @param context { journal: table?, info: table, params: table, record: table?, mode: string, localhost: Host, force: boolean }
+---        `mode`: "run", "resume", "abort"; `record`: what the journal holds of the run (not with "run");
+---        no journal: a command that only reads
+--- @return Run
+function M.new(context)
+  local run = { params = context.params, steps = {}, id = context.record and context.record.id, changing = false }
+  run._context = context
+  return setmetatable(run, {
+    __index = function(self, key)
+      if Run[key] then return Run[key] end
+      return rawget(self, "params")[key]
+    end,
+  })
+end
+
+--- The journal's run begins with the first step or recorded value: a recipe that fails before leaves no trace.
+function Run:_begin()
+  local context = self._context
+  if self.id or not context.journal then return end
+  self.id = context.journal:begin(context.info)
+  report.emit { type = "run.started", run = self.id, recipe = context.info.recipe, command = context.info.command,
+    parameters = context.params }
+end
+
+function Run:_append(row)
+  if not self._context.journal then return end
+  row.run = self.id
+  self._context.journal:append(row)
+end
+
+local function recorded_step(self, ordinal)
+  local record = self._context.record
+  return record and record.steps[ordinal]
+end
+
+local function adopt(self, step)
+  local recorded = recorded_step(self, step.ordinal)
+  if not recorded then return false end
+  if recorded.name ~= step.name then
+    fail.raise("recipe.changed", ("step %d was %q when the run began and is %q now"):format(step.ordinal, recorded.name, step.name),
+      { hint = "bring the recipe back to what it was, then try again" })
+  end
+  local by_name = {}
+  for _, host in ipairs(step.hosts) do by_name[host.name] = host end
+  for _, entry in ipairs(recorded.tasks) do
+    local host = by_name[entry.host]
+    if not host then
+      fail.raise("recipe.changed", ("step %q ran on %s, which the recipe does not name any more"):format(step.name, entry.host),
+        { hint = "name the host again, then try again" })
+    end
+    step.tasks[entry.host] = { host = host, state = entry.state, result = entry.result, attempt = entry.attempt or 1 }
+  end
+  return true
+end
+
+local function all_done(step)
+  for _, host in ipairs(step.hosts) do
+    local record = step.tasks[host.name]
+    if not record or record.state ~= "done" then return false end
+  end
+  return true
+end
+
+local function results_of(step)
+  local results = {}
+  for _, host in ipairs(step.hosts) do
+    local record = step.tasks[host.name]
+    results[host.name] = record and record.result
+  end
+  -- results[host] and results["name"] both work; a host object is never stored, so that the table stays plain.
+  return setmetatable(results, {
+    __index = function(_, key) return type(key) == "table" and rawget(results, key.name) or nil end,
+  })
+end
+
+--- Runs a step on its hosts and returns what each task returned, by host or host name. Raises when it failed.
+--- @async
+--- @param name string
+--- @param declaration StepOptions
+--- @return table results
+function Run:step(name, declaration)
+  local context = self._context
+  local step = step_module.new(name, declaration, context.localhost)
+  step.ordinal = #self.steps + 1
+  if context.mode == "abort" then
+    if not adopt(self, step) then error(REPLAYED, 0) end
+    self.steps[step.ordinal] = step
+    if not all_done(step) and not recorded_step(self, step.ordinal + 1) then error(REPLAYED, 0) end
+    return results_of(step)
+  end
+  local seen = adopt(self, step)
+  self:_begin()
+  self.steps[step.ordinal] = step
+  if seen and all_done(step) then
+    report.emit { type = "step.finished", step = name, state = "recorded" }
+    return results_of(step)
+  end
+  if not seen then self:_append { type = "step", ordinal = step.ordinal, name = name } end
+  if not declaration.reads then self.changing = true end
+  report.emit { type = "step.started", step = name, hosts = #step.hosts, ordinal = step.ordinal }
+  local began = task.now()
+  local ok, err = pcall(step_module.execute, self, step)
+  report.emit { type = "step.finished", step = name, state = ok and "done" or "failed",
+    ms = math.floor(task.now() - began + 0.5) }
+  if not ok then error(err, 0) end
+  return results_of(step)
+end
+
+--- A value that must be the same when the run is resumed (time, random, what git says): computed once, then recorded.
+--- @async
+--- @param name string
+--- @param fn fun(): any  JSON-able
+--- @return any
+function Run:once(name, fn)
+  local record = self._context.record
+  if record and record.once and record.once[name] ~= nil then return record.once[name] end
+  if self._context.mode == "abort" then error(REPLAYED, 0) end
+  self:_begin()
+  local value = fn()
+  self:_append { type = "once", name = name, value = value }
+  return value
+end
+
+--- Says something to whoever watches.
+--- @param message string
+function Run:log(message)
+  report.emit { type = "log", level = "info", message = message }
+end
+
+local function finish(self, state, summary)
+  if not self.id or not self._context.journal then return end
+  task.shielded(UNDO_DEADLINE, "journal", function()
+    self._context.journal:finish { run = self.id, state = state, summary = summary or {} }
+  end)
+end
+
+local function undo_all(self)
+  local failures, left = {}, {}
+  task.shielded(UNDO_DEADLINE, "undo", function() failures, left = undo.run(self) end)
+  return failures, left
+end
+
+--- Executes the command's function and settles the run: done, or undone, or waiting for a person.
+--- @async
+--- @param fn fun(run: Run)
+--- @return { state: string, error: table?, left: string[]?, changed: boolean }
+function Run:execute(fn)
+  local mode = self._context.mode
+  local ok, err = pcall(fn, self)
+  if mode == "abort" then
+    if not ok and err ~= REPLAYED then return { state = "unchanged", error = fail.normal(err) } end
+    local failures, left = undo_all(self)
+    if #failures > 0 then
+      finish(self, "needs_person", { left = left })
+      return { state = "needs_person", error = failures[1], left = left }
+    end
+    finish(self, "aborted")
+    return { state = "aborted" }
+  end
+  if ok then
+    finish(self, "done")
+    return { state = "done" }
+  end
+  err = fail.normal(err)
+  local changed = self.changing
+  local failures, left = undo_all(self)
+  if #failures > 0 then
+    local also = err.also or {}
+    for _, failure in ipairs(failures) do also[#also + 1] = failure end
+    err.also = also
+    finish(self, "needs_person", { left = left })
+    return { state = "needs_person", error = err, left = left, changed = changed }
+  end
+  local cancelled = task.cancellation() ~= nil
+  finish(self, cancelled and "cancelled" or "failed_undone")
+  return { state = cancelled and "cancelled" or "failed_undone", error = err, changed = changed }
+end
+
+return M
