@@ -1,0 +1,5 @@
+-- Everything luacheck can see is an error: an undeclared global, a shadowed or unused name, a line past 120 characters.
+std = "luajit"
+max_line_length = 120
+max_code_line_length = 120
+exclude_files = { "build", ".deployrun" }
