@@ -26,7 +26,7 @@ struct Context {
   core::Redactor& redactor;
   http::Client& http;
   report::Reporter& reporter;
-  std::filesystem::path project;  ///< the folder that holds .deployrun/
+  std::filesystem::path project;                            ///< the folder that holds .deployrun/
   std::function<void(journal::Point, int)> on_journal_row;  ///< test seam: before and after each row; may be empty
 };
 

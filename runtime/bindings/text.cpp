@@ -1,6 +1,10 @@
 // `native.text.raw`: the small text rules of core/ that the stdlib needs too.
 #include "core/text.hpp"
 
+#include <openssl/evp.h>
+
+#include <array>
+
 #include "core/duration.hpp"
 #include "core/nearest.hpp"
 #include "core/quote.hpp"
@@ -50,9 +54,33 @@ int clean(lua_State* L) {
   });
 }
 
+int sha256(lua_State* L) {
+  return lua::guard(L, [L] {
+    const std::string text = lua::check_string(L, 1);
+    std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+    unsigned size = 0;
+    if (EVP_Digest(text.data(), text.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1) {
+      throw core::Failure({.kind = "internal", .message = "sha256 is not available"});
+    }
+    constexpr char kHex[] = "0123456789abcdef";
+    std::string hex;
+    for (unsigned i = 0; i < size; ++i) {
+      hex += kHex[digest[i] >> 4];
+      hex += kHex[digest[i] & 15];
+    }
+    lua::push_string(L, hex);
+    return 1;
+  });
+}
+
 constexpr luaL_Reg kFunctions[] = {
-    {"parse_duration", parse_duration}, {"format_duration", format_duration}, {"nearest_hint", nearest_hint},
-    {"shell_join", shell_join},         {"clean", clean},                     {nullptr, nullptr},
+    {"sha256", sha256},
+    {"parse_duration", parse_duration},
+    {"format_duration", format_duration},
+    {"nearest_hint", nearest_hint},
+    {"shell_join", shell_join},
+    {"clean", clean},
+    {nullptr, nullptr},
 };
 
 }  // namespace

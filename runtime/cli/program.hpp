@@ -3,7 +3,8 @@
 
 namespace deployrun::cli {
 
-/// Exit codes are DESIGN §3's: 0 done, 1 failed and undone, 2 usage, 3 lock held, 4 host unreachable, 5 needs a person, 130/143.
+/// Exit codes are DESIGN §3's: 0 done, 1 failed and undone, 2 usage, 3 lock held, 4 host unreachable, 5 needs a person,
+/// 130/143.
 int run_program(int argc, char** argv);
 
 }  // namespace deployrun::cli

@@ -7,7 +7,7 @@
 namespace deployrun::lua {
 
 struct EmbeddedFile {
-  std::string_view path;    ///< "deploy/run.lua"
+  std::string_view path;  ///< "deploy/run.lua"
   std::string_view source;
 };
 

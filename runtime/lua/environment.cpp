@@ -16,7 +16,8 @@ constexpr std::size_t kMaxSource = 4 << 20;
 /// A module name is words joined by dots; anything else could climb out of the search folders.
 bool plain_name(const std::string& name) {
   if (name.empty() || name.front() == '.' || name.back() == '.' || name.find("..") != std::string::npos) return false;
-  return name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") == std::string::npos;
+  return name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") ==
+         std::string::npos;
 }
 
 std::string as_path(std::string name) {

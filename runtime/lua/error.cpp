@@ -127,9 +127,7 @@ void read_details(lua_State* L, int index, core::Error& error) {
     for (const char* name : kOwn) own = own || key == name;
     if (own) continue;
     switch (lua_type(L, -1)) {
-      case LUA_TBOOLEAN:
-        error.details[key] = lua_toboolean(L, -1) != 0;
-        break;
+      case LUA_TBOOLEAN: error.details[key] = lua_toboolean(L, -1) != 0; break;
       case LUA_TNUMBER: {
         const double number = lua_tonumber(L, -1);
         const auto whole = static_cast<std::int64_t>(number);
@@ -146,8 +144,7 @@ void read_details(lua_State* L, int index, core::Error& error) {
         error.details[key] = std::string(data, size);
         break;
       }
-      default:
-        break;  // tables and objects stay on the Lua side
+      default: break;  // tables and objects stay on the Lua side
     }
   }
 }

@@ -1,5 +1,5 @@
-// Errors cross between C++ and Lua as tables, never as strings: { kind, message, host, step, hint, cause, also } plus what
-// the kind carries. Both directions keep everything; anything else raised in Lua becomes kind `recipe`.
+// Errors cross between C++ and Lua as tables, never as strings: { kind, message, host, step, hint, cause, also } plus
+// what the kind carries. Both directions keep everything; anything else raised in Lua becomes kind `recipe`.
 #pragma once
 
 #include <lua.hpp>
@@ -8,7 +8,8 @@
 
 namespace deployrun::lua {
 
-/// Leaves the error table on the stack. A `usage` error gets `where` = "file:line" of the nearest caller outside the stdlib.
+/// Leaves the error table on the stack. A `usage` error gets `where` = "file:line" of the nearest caller outside the
+/// stdlib.
 void push_error(lua_State* L, const core::Error& error);
 
 /// Reads what was raised. A table with `kind` comes back whole; text becomes `recipe` with its "file:line" as `where`.

@@ -37,8 +37,7 @@ int normal(lua_State* L) {
 /// column(path, line, word) → 1-based column, or nil.
 int column(lua_State* L) {
   return guard(L, [L] {
-    const std::size_t found =
-        column_of(check_string(L, 1), static_cast<int>(check_integer(L, 2)), check_string(L, 3));
+    const std::size_t found = column_of(check_string(L, 1), static_cast<int>(check_integer(L, 2)), check_string(L, 3));
     if (found == 0) {
       lua_pushnil(L);
     } else {

@@ -1,4 +1,5 @@
-// `native.fail.raw`: raises an error table of the stdlib's own with the metatable and the place that errors from C++ have.
+// `native.fail.raw`: raises an error table of the stdlib's own with the metatable and the place that errors from C++
+// have.
 #pragma once
 
 #include <lua.hpp>

@@ -1,5 +1,6 @@
-// The one place where a C++ failure becomes a Lua error. Inside, C++ objects may be alive when a Lua error passes: LuaJIT
-// unwinds through C++ and their destructors run (tests/unit/lua/guard_test.cpp). Never catch (...) around a Lua call.
+// The one place where a C++ failure becomes a Lua error. Inside, C++ objects may be alive when a Lua error passes:
+// LuaJIT unwinds through C++ and their destructors run (tests/unit/lua/guard_test.cpp). Never catch (...) around a Lua
+// call.
 #pragma once
 
 #include <exception>

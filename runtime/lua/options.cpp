@@ -33,7 +33,8 @@ bool Options::take(const char* key) {
 }
 
 void Options::wrong(const char* key, const char* expected) {
-  core::Error error = core::usage(what_ + ": option `" + key + "` must be " + expected + ", got " + luaL_typename(L_, -1));
+  core::Error error =
+      core::usage(what_ + ": option `" + key + "` must be " + expected + ", got " + luaL_typename(L_, -1));
   error.details["token"] = std::string(key);
   throw core::Failure(std::move(error));
 }

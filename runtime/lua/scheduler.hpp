@@ -1,6 +1,6 @@
 // Runs Lua coroutines as tasks of the tree: starts what they await, resumes them when it has completed.
-// Invariants: no coroutine is resumed from inside a library's callback (completion only queues it); a wake-up belongs to
-// one wait, so a late one is dropped; a task ends after its children.
+// Invariants: no coroutine is resumed from inside a library's callback (completion only queues it); a wake-up belongs
+// to one wait, so a late one is dropped; a task ends after its children.
 #pragma once
 
 #include <functional>
@@ -62,8 +62,7 @@ class LuaTask final : public core::Task, public std::enable_shared_from_this<Lua
 
 class Scheduler {
  public:
-  Scheduler(core::Loop& loop, lua_State* main)
-      : loop_(loop), main_(main), vm_(std::make_shared<lua_State*>(main)) {}
+  Scheduler(core::Loop& loop, lua_State* main) : loop_(loop), main_(main), vm_(std::make_shared<lua_State*>(main)) {}
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 

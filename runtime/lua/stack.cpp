@@ -5,8 +5,8 @@
 namespace deployrun::lua {
 
 void wrong_argument(lua_State* L, int index, const char* expected) {
-  throw core::Failure(core::usage("argument " + std::to_string(index) + ": expected " + expected + ", got " +
-                                  luaL_typename(L, index)));
+  throw core::Failure(
+      core::usage("argument " + std::to_string(index) + ": expected " + expected + ", got " + luaL_typename(L, index)));
 }
 
 std::string check_string(lua_State* L, int index) {

@@ -93,7 +93,8 @@ int check_wait(lua_State* L) {
   return guard(L, [L] {
     Scheduler& scheduler = runtime(L).scheduler();
     if (!is_pending(L, 1)) throw core::Failure(core::usage("await: expected an operation that was not awaited before"));
-    if (scheduler.current() == nullptr) throw core::Failure(core::usage("await: nothing can wait here (outside a task)"));
+    if (scheduler.current() == nullptr)
+      throw core::Failure(core::usage("await: nothing can wait here (outside a task)"));
     if (!scheduler.may_wait(L)) {
       throw core::Failure(core::usage("await: nothing can wait inside a coroutine of your own; use task.spawn"));
     }
@@ -135,9 +136,8 @@ int cancellation(lua_State* L) {
 }
 
 constexpr luaL_Reg kFunctions[] = {
-    {"spawn", spawn}, {"sleep", sleep_for},       {"check_wait", check_wait},
-    {"now", now},     {"remaining", remaining},   {"cancellation", cancellation},
-    {nullptr, nullptr},
+    {"spawn", spawn},         {"sleep", sleep_for},           {"check_wait", check_wait}, {"now", now},
+    {"remaining", remaining}, {"cancellation", cancellation}, {nullptr, nullptr},
 };
 
 }  // namespace

@@ -7,6 +7,7 @@ local outcome = require "deploy.outcome"
 local report = require "native.report"
 local run_module = require "deploy.run"
 local task = require "native.task"
+local text = require "native.text"
 
 local M = {}
 
@@ -15,6 +16,7 @@ local CLOSE_DEADLINE = 10000  -- ms for saying goodbye to hosts
 --- @class Request
 --- @field recipe string       path as typed
 --- @field chunk function      the recipe, compiled
+--- @field source string       its text
 --- @field words string[]      what followed it on the command line
 --- @field mode "run"|"resume"|"abort"
 --- @field force boolean       accept a recipe that changed since the run began
@@ -106,6 +108,7 @@ function M.main(request)
   local began = task.now()
   local run, result, chosen
   local ok, err = pcall(function()
+    request.info.recipe_hash = text.sha256(request.source)
     request.chunk()
     local registry = require("deploy")._registry()
     if request.help then

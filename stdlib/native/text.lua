@@ -46,4 +46,9 @@ M.shell_join = raw.shell_join
 --- @return string
 M.clean = raw.clean
 
+--- SHA-256 in lower-case hex, to tell whether two texts are the same; not for passwords.
+--- @param text string
+--- @return string hex
+M.sha256 = raw.sha256
+
 return M

@@ -43,7 +43,8 @@ int with_options(lua_State* L) {
 struct Vm {
   core::Loop loop;
   lua::Runtime runtime;
-  explicit Vm(bool unsafe = false, std::filesystem::path folder = ".") : runtime(loop, make(unsafe, std::move(folder))) {}
+  explicit Vm(bool unsafe = false, std::filesystem::path folder = ".")
+      : runtime(loop, make(unsafe, std::move(folder))) {}
   static lua::RuntimeOptions make(bool unsafe, std::filesystem::path folder) {
     lua::RuntimeOptions options;
     options.stdlib_folder = STDLIB_FOLDER;
@@ -98,11 +99,27 @@ TEST_CASE("undeclared globals are errors, with the name", "[environment]") {
 TEST_CASE("what escapes or blocks is absent", "[environment]") {
   Vm vm;
   for (const char* code : {
-           "require 'ffi'", "require 'debug'", "os.execute('true')", "io.popen('true')", "package.loadlib('x', 'y')",
-           "os.exit(0)", "string.dump(function() end)", "require 'jit'", "newproxy()", "require '../evil'",
-           "assert(load('\\27LJ\\2\\0'))", "assert(loadstring('\\27LJ\\2\\0'))", "getfenv(1)", "setmetatable(_G, {})",
-           "setmetatable(_G, nil)", "debug.getregistry()", "package.cpath = '/tmp/?.so'; require 'evil'", "jit.off()",
-           "package.loaders[5]('x')", "dofile('/proc/self/exe')", "assert(loadfile('/proc/self/exe'))",
+           "require 'ffi'",
+           "require 'debug'",
+           "os.execute('true')",
+           "io.popen('true')",
+           "package.loadlib('x', 'y')",
+           "os.exit(0)",
+           "string.dump(function() end)",
+           "require 'jit'",
+           "newproxy()",
+           "require '../evil'",
+           "assert(load('\\27LJ\\2\\0'))",
+           "assert(loadstring('\\27LJ\\2\\0'))",
+           "getfenv(1)",
+           "setmetatable(_G, {})",
+           "setmetatable(_G, nil)",
+           "debug.getregistry()",
+           "package.cpath = '/tmp/?.so'; require 'evil'",
+           "jit.off()",
+           "package.loaders[5]('x')",
+           "dofile('/proc/self/exe')",
+           "assert(loadfile('/proc/self/exe'))",
        }) {
     INFO(code);
     CHECK_FALSE(vm.run(code).kind.empty());

@@ -91,7 +91,8 @@ struct Fixture {
   }
   std::shared_ptr<lua::LuaTask> run(const std::string& body) {
     lua_State* L = vm->state();
-    const std::string source = "local test, task = require 'test.raw', require 'native.task'\nlocal await = task.await\n" + body;
+    const std::string source =
+        "local test, task = require 'test.raw', require 'native.task'\nlocal await = task.await\n" + body;
     REQUIRE(luaL_loadbuffer(L, source.data(), source.size(), "@recipe.lua") == 0);
     return vm->scheduler().spawn(L, 0, nullptr, {.name = "root", .deadline = {}, .shielded = false});
   }
@@ -132,8 +133,9 @@ TEST_CASE("an operation that completes later resumes its task on a turn of its o
 
 TEST_CASE("an error survives C++ to Lua to C++ with host, hint, details and cause", "[scheduler][error]") {
   Fixture f;
-  auto task = f.run("local ok, e = pcall(await, test.fail()); assert(e.kind == 'ssh.connect' and e.code == 111);"
-                    "e.step = 'pull'; error(e, 0)");
+  auto task = f.run(
+      "local ok, e = pcall(await, test.fail()); assert(e.kind == 'ssh.connect' and e.code == 111);"
+      "e.step = 'pull'; error(e, 0)");
   f.loop.run();
   REQUIRE(task->failure());
   CHECK(task->failure()->kind == "ssh.connect");
@@ -147,8 +149,9 @@ TEST_CASE("an error survives C++ to Lua to C++ with host, hint, details and caus
 
 TEST_CASE("cancelling a task releases what it waits for first, and a caught cancellation comes back", "[scheduler]") {
   Fixture f;
-  auto task = f.run("local ok, e = pcall(await, test.controlled()); assert(not ok and e.kind == 'cancelled');"
-                    "return await(test.controlled())");
+  auto task = f.run(
+      "local ok, e = pcall(await, test.controlled()); assert(not ok and e.kind == 'cancelled');"
+      "return await(test.controlled())");
   f.turns(3);
   task->cancel(core::cancelled());
   CHECK(f.state.cancelled == 1);
@@ -160,9 +163,10 @@ TEST_CASE("cancelling a task releases what it waits for first, and a caught canc
 
 TEST_CASE("a shielded task goes on when its parent is cancelled", "[scheduler]") {
   Fixture f;
-  auto task = f.run("local ok = pcall(await, test.controlled()); assert(not ok);"
-                    "local v = task.shielded(1000, 'undo', function() return await(test.seven()) end);"
-                    "return v");
+  auto task = f.run(
+      "local ok = pcall(await, test.controlled()); assert(not ok);"
+      "local v = task.shielded(1000, 'undo', function() return await(test.seven()) end);"
+      "return v");
   f.turns(3);
   task->cancel(core::cancelled());
   f.loop.run();
@@ -210,13 +214,15 @@ TEST_CASE("each: siblings finish when the step says so", "[scheduler]") {
 
 TEST_CASE("a failure that nobody joined fails the parent", "[scheduler]") {
   Fixture f;
-  auto task = f.run("task.spawn(function() error({kind = 'x.lost', message = 'm'}, 0) end); return await(test.controlled())");
+  auto task =
+      f.run("task.spawn(function() error({kind = 'x.lost', message = 'm'}, 0) end); return await(test.controlled())");
   f.loop.run();
   REQUIRE(task->failure());
   CHECK(task->failure()->kind == "x.lost");
 }
 
-TEST_CASE("waiting across pcall, iterators and metamethods works; in a coroutine of one's own it is refused", "[scheduler]") {
+TEST_CASE("waiting across pcall, iterators and metamethods works; in a coroutine of one's own it is refused",
+          "[scheduler]") {
   Fixture f;
   auto task = f.run(R"(
     local sum = 0

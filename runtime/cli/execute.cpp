@@ -1,0 +1,101 @@
+#include "cli/execute.hpp"
+
+#include <unistd.h>
+
+#include <array>
+
+#include "bindings/modules.hpp"
+#include "cli/stdlib.hpp"
+
+namespace deployrun::cli {
+
+namespace {
+
+/// Watches the signals that ask for an end. Not counted as work: the loop ends without them.
+class Signals {
+ public:
+  Signals(core::Loop& loop, std::function<void(int)> first) : first_(std::move(first)) {
+    constexpr std::array<int, 3> kWatched = {SIGINT, SIGTERM, SIGHUP};
+    for (std::size_t i = 0; i < kWatched.size(); ++i) {
+      handles_[i] = new uv_signal_t;
+      uv_signal_init(loop.raw(), handles_[i]);
+      handles_[i]->data = this;
+      uv_signal_start(
+          handles_[i], [](uv_signal_t* handle, int number) { static_cast<Signals*>(handle->data)->arrived(number); },
+          kWatched[i]);
+      uv_unref(reinterpret_cast<uv_handle_t*>(handles_[i]));
+    }
+  }
+  ~Signals() {
+    for (uv_signal_t* handle : handles_) core::close_handle(handle);
+  }
+  Signals(const Signals&) = delete;
+  Signals& operator=(const Signals&) = delete;
+
+ private:
+  void arrived(int number) {
+    // The journal holds every intent: the next invocation finishes or undoes what stops here.
+    if (seen_) _exit(128 + number);
+    seen_ = true;
+    first_(number);
+  }
+
+  std::function<void(int)> first_;
+  std::array<uv_signal_t*, 3> handles_{};
+  bool seen_ = false;
+};
+
+core::Error interrupted(int number) {
+  core::Error error = core::cancelled(std::string("interrupted (") +
+                                      (number == SIGINT    ? "SIGINT"
+                                       : number == SIGTERM ? "SIGTERM"
+                                                           : "SIGHUP") +
+                                      ")");
+  error.details["signal"] = std::int64_t{number};
+  return error;
+}
+
+}  // namespace
+
+int execute(World& world, const Options& options, const std::string& module, const std::string& function,
+            const std::function<core::Result<int>(lua::Runtime&)>& prepare) {
+  lua::RuntimeOptions vm;
+  vm.stdlib = embedded_stdlib();
+  vm.stdlib_folder = options.stdlib;
+  vm.modules = bindings::modules();
+  vm.recipe_folder = options.recipe.parent_path().empty() ? "." : options.recipe.parent_path();
+  vm.unsafe = options.unsafe;
+  vm.user = &world.context();
+  lua::Runtime runtime(world.loop(), std::move(vm));
+
+  const auto arguments = prepare(runtime);
+  if (!arguments.ok()) {
+    world.report_error(arguments.error());
+    return 2;
+  }
+  auto started = runtime.start(module, function, *arguments);
+  if (!started.ok()) {
+    world.report_error(started.error());
+    return 2;
+  }
+  const std::shared_ptr<lua::LuaTask> task = *started;
+  const Signals signals(world.loop(), [task](int number) { task->cancel(interrupted(number)); });
+  // With nothing left to wait for the loop would end by itself; a task that still waits then is a defect, reported
+  // below.
+  task->on_finish([&world] { world.loop().stop(); });
+  world.loop().run();
+  if (!task->finished()) {
+    world.report_error({.kind = "internal", .message = "nothing left to wait for, but the run has not ended"});
+    return 1;
+  }
+  if (task->failure()) {
+    world.report_error(*task->failure());
+    return 1;
+  }
+  task->push_value(runtime.state());
+  const int code = static_cast<int>(lua_tointeger(runtime.state(), -1));
+  lua_pop(runtime.state(), 1);
+  return code;
+}
+
+}  // namespace deployrun::cli

@@ -1,0 +1,18 @@
+// Runs a Lua entry function in a fresh VM with the loop turning and signals watched, until it has an exit code.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "cli/context.hpp"
+#include "cli/options.hpp"
+#include "lua/runtime.hpp"
+
+namespace deployrun::cli {
+
+/// `prepare` leaves the arguments on the stack and returns how many; an error there ends with exit code 2.
+/// The first SIGINT, SIGTERM or SIGHUP cancels the entry's task; the second ends the process at once.
+int execute(World& world, const Options& options, const std::string& module, const std::string& function,
+            const std::function<core::Result<int>(lua::Runtime&)>& prepare);
+
+}  // namespace deployrun::cli
