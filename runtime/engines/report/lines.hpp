@@ -1,0 +1,68 @@
+// Events for people: plain lines, in the order in which things end. Calm on purpose: a heading per step, one line per
+// task, an error told once and whole, a last line that says how it went. docs/events.md shows a sample.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "report/output.hpp"
+#include "report/sink.hpp"
+#include "report/style.hpp"
+
+namespace deployrun::report {
+
+struct LinesOptions {
+  /// -1: data, warnings, errors and the end only; 0: steps and tasks; 1: also what starts, probes, progress and debug
+  /// messages; 2: also the output of what runs on the hosts; 3: also trace messages.
+  int verbosity = 0;
+  bool color = false;
+  bool github = false;  ///< fold steps and annotate errors (GITHUB_ACTIONS)
+  bool data = true;     ///< false: `print` events go elsewhere (with --json)
+};
+
+class Lines final : public Sink {
+ public:
+  /// `output` outlives the sink.
+  Lines(Output& output, LinesOptions options);
+  void event(const Json& event) override;
+  /// Names what is still running when nothing was said for a while.
+  void tick(core::Instant now) override;
+
+ private:
+  void run_started(const Json& event);
+  void run_finished(const Json& event);
+  void step_started(const Json& event);
+  void step_finished(const Json& event);
+  void task_started(const Json& event);
+  void task_finished(const Json& event);
+  void task_output(const Json& event);
+  void progress(const Json& event);
+  void probe_failed(const Json& event);
+  void log(const Json& event);
+  void print(const Json& event);
+  void error(const Json& event);
+  void shipped(const Json& event);
+  void observed(const Json& event);
+
+  /// "  web1  done          4.2 s  note"
+  void task_line(const std::string& host, const std::string& word, Ink ink, std::int64_t ms, const std::string& note);
+  void say(const std::string& text);
+  void gap();        // one empty line, never two
+  void end_group();
+
+  struct Running {
+    core::Instant since;
+    std::string progress;
+  };
+
+  Output& output_;
+  LinesOptions options_;
+  std::size_t width_ = 5;  // of the host column: grows, never shrinks
+  std::map<std::string, Running> running_;
+  std::map<std::string, int> counts_;  // state of a task → how many ended so
+  core::Instant said_;
+  bool group_ = false;
+  bool blank_ = true;
+};
+
+}  // namespace deployrun::report
