@@ -1,11 +1,13 @@
 #include "core/child.hpp"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <cstring>
 
 extern char** environ;
@@ -36,6 +38,31 @@ struct PipeEnds {
     return 0;
   }
 };
+
+/// Whether a member of the group still runs. A zombie does not: where process 1 is no init that reaps (as in many
+/// containers), orphans stay in that state for long, and answer to signals.
+bool group_runs(int group) {
+  if (::kill(-group, 0) != 0) return false;
+  const std::unique_ptr<DIR, int (*)(DIR*)> processes(::opendir("/proc"), ::closedir);
+  if (!processes) return true;
+  while (const dirent* entry = ::readdir(processes.get())) {
+    if (entry->d_name[0] < '1' || entry->d_name[0] > '9') continue;
+    const int fd = ::open((std::string("/proc/") + entry->d_name + "/stat").c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) continue;
+    char text[512];
+    const ssize_t size = ::read(fd, text, sizeof text - 1);
+    ::close(fd);
+    if (size <= 0) continue;
+    text[size] = '\0';
+    // proc(5): pid (name) state ppid pgrp …; the name may hold anything.
+    const char* rest = std::strrchr(text, ')');
+    char state = 0;
+    int member_of = 0;
+    if (rest == nullptr || std::sscanf(rest + 1, " %c %*d %d", &state, &member_of) != 2) continue;
+    if (member_of == group && state != 'Z' && state != 'X') return true;
+  }
+  return false;
+}
 
 std::vector<std::string> environment_of(const ProcessOptions& options) {
   std::map<std::string, std::string> all;
@@ -271,7 +298,7 @@ void Child::end(Milliseconds grace) {
 }
 
 void Child::check_group() {
-  if (::kill(-pid_, 0) != 0) return finish();
+  if (!group_runs(pid_)) return finish();
   poll_.start(kPoll, [this] { check_group(); });
 }
 
@@ -297,7 +324,7 @@ void Child::abandon(Milliseconds grace) {
     return;  // `finish` comes with its exit, or with the grace timer where it has exited
   }
   // Reaped and nothing left to signal.
-  if (exited_ && ::kill(-pid_, 0) != 0) return;
+  if (exited_ && !group_runs(pid_)) return;
   end(grace);
 }
 

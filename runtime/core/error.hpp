@@ -14,7 +14,8 @@ namespace deployrun::core {
 /// What a kind carries beside its message: `code`, `stderr`, `status`, `holder` …
 using Detail = std::variant<bool, std::int64_t, double, std::string>;
 
-/// One failure. `kind` is `room.what` from that room's closed list (docs/errors.md), or bare `timeout`, `cancelled`, `usage`.
+/// One failure. `kind` is `room.what` from that room's closed list (docs/errors.md), or bare `timeout`, `cancelled`,
+/// `usage`.
 struct Error {
   std::string kind;
   std::string message;  ///< what was tried, on what, what came back, in one line
@@ -34,10 +35,13 @@ Error wrap(Error outer, Error cause);
 /// The message and every cause's message, one line each, for logs and tests. No details, no colour.
 std::string describe(const Error& error);
 
-inline Error cancelled(std::string message = "cancelled") { return {.kind = "cancelled", .message = std::move(message)}; }
+inline Error cancelled(std::string message = "cancelled") {
+  return {.kind = "cancelled", .message = std::move(message)};
+}
 inline Error usage(std::string message) { return {.kind = "usage", .message = std::move(message)}; }
 
-/// Thrown for misuse (a defect or a wrong argument), never for what the world does. lua::guard turns it into a Lua error.
+/// Thrown for misuse (a defect or a wrong argument), never for what the world does. lua::guard turns it into a Lua
+/// error.
 class Failure : public std::exception {
  public:
   explicit Failure(Error error) : error_(std::move(error)) {}

@@ -1,11 +1,20 @@
 #include "core/loop.hpp"
 
 #include <cassert>
+#include <csignal>
 #include <stdexcept>
 
 namespace deployrun::core {
 
+namespace {
+
+constexpr std::uint64_t kLastWaitMs = 5000;
+
+}  // namespace
+
 Loop::Loop() {
+  // libuv writes to pipes and sockets without MSG_NOSIGNAL: a peer that has gone must be an error, not our end.
+  std::signal(SIGPIPE, SIG_IGN);
   if (uv_loop_init(&loop_) != 0) throw std::runtime_error("event loop: cannot be initialised");
   wake_ = new uv_idle_t;
   uv_idle_init(&loop_, wake_);
@@ -14,7 +23,19 @@ Loop::Loop() {
 
 Loop::~Loop() {
   deferred_.clear();
+  // What was given away comes to its end: handles are closed, killed children reaped, pool jobs nobody waits for
+  // finished. A timer that does not count as work bounds the wait, so that a defect is asserted below and not waited
+  // for.
+  uv_timer_t bound;
+  uv_timer_init(&loop_, &bound);
+  uv_timer_start(
+      &bound, [](uv_timer_t*) {}, kLastWaitMs, 0);
+  uv_unref(reinterpret_cast<uv_handle_t*>(&bound));
+  while (uv_loop_alive(&loop_) != 0 && uv_is_active(reinterpret_cast<uv_handle_t*>(&bound)) != 0) {
+    uv_run(&loop_, UV_RUN_ONCE);
+  }
   close_handle(wake_);
+  uv_close(reinterpret_cast<uv_handle_t*>(&bound), nullptr);
   uv_run(&loop_, UV_RUN_NOWAIT);
   [[maybe_unused]] const int busy = uv_loop_close(&loop_);
   assert(busy == 0 && "a handle outlives the loop");

@@ -17,7 +17,8 @@ using Milliseconds = std::chrono::milliseconds;
 class Loop {
  public:
   Loop();
-  /// Runs the close callbacks of handles that were given away; a handle still open by then is a defect and is asserted.
+  /// Lets what was given away come to its end (close callbacks, killed children, pool jobs; at most 5 s); a handle that
+  /// is still open by then is a defect and is asserted.
   ~Loop();
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;

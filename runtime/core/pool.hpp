@@ -13,8 +13,8 @@
 namespace deployrun::core {
 
 /// Runs `work` on a pool thread and completes with what it returned. `work` must own all it touches. Cancelled before a
-/// thread took it, it never runs; after that it runs to its end, and only then the operation completes with `cancelled`.
-/// Destroyed early, the work still runs to its end on its own copies; its result is dropped.
+/// thread took it, it never runs; after that it runs to its end, and only then the operation completes with
+/// `cancelled`. Destroyed early, the work still runs to its end on its own copies; its result is dropped.
 template <class T>
 class PoolJob final : public Operation<T> {
  public:

@@ -10,7 +10,8 @@
 
 namespace deployrun::core {
 
-/// Shared by the producer and the reader's operations. Pushing never waits; `full()` tells a producer to pause its source.
+/// Shared by the producer and the reader's operations. Pushing never waits; `full()` tells a producer to pause its
+/// source.
 template <class T>
 class Queue : public std::enable_shared_from_this<Queue<T>> {
  public:

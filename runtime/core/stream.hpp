@@ -1,5 +1,5 @@
-// Bytes in, bytes out, close: the seam between whoever speaks a protocol and whatever carries it (a local socket, an SSH
-// channel, a script in a test).
+// Bytes in, bytes out, close: the seam between whoever speaks a protocol and whatever carries it (a local socket, an
+// SSH channel, a script in a test).
 #pragma once
 
 #include <functional>

@@ -25,8 +25,8 @@ Task::Task(Loop& loop, Task* parent, std::string name, std::optional<Instant> de
     timer_.emplace(loop_);
     const auto allowed = until(*deadline_);
     timer_->start(allowed, [this, allowed] {
-      cancel({.kind = "timeout",
-              .message = name_ + ": not finished within " + std::to_string(allowed.count()) + " ms"});
+      cancel(
+          {.kind = "timeout", .message = name_ + ": not finished within " + std::to_string(allowed.count()) + " ms"});
     });
   }
 }

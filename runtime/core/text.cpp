@@ -138,8 +138,7 @@ void OutputCleaner::byte(char next) {
 
 void OutputCleaner::code_point(char32_t point) {
   switch (state_) {
-    case State::text:
-      return text(point);
+    case State::text: return text(point);
     case State::escape:
       if (point == kEscape) return;
       if (point == '[') {
