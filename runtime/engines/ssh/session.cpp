@@ -1,0 +1,240 @@
+#include "ssh/session.hpp"
+
+#include <algorithm>
+
+#include "ssh/remote_command.hpp"
+#include "ssh/streams.hpp"
+
+namespace deployrun::ssh {
+namespace {
+
+/// Session channels may carry downloads: the window is what can be under way in one round trip. What is queued while
+/// nobody reads is bounded by it.
+constexpr unsigned kSessionWindow = 8U << 20U;
+constexpr core::Milliseconds kRest{50};
+constexpr int kRefusals = 3;
+
+}  // namespace
+
+Channel::~Channel() { session_->retire(raw_, slot_); }
+Transport& Channel::transport() noexcept { return session_->transport(); }
+
+std::shared_ptr<Session> Session::create(std::shared_ptr<Transport> transport) {
+  return std::shared_ptr<Session>(new Session(std::move(transport)));
+}
+
+Session::Session(std::shared_ptr<Transport> transport)
+    : transport_(std::move(transport)), retry_(transport_->loop()) {
+  transport_->add(this);
+  transport_->keep_alive();
+  transport_->pump_later();
+}
+
+Session::~Session() {
+  transport_->remove(this);
+  transport_->close({.kind = "ssh.closed", .message = "the connection to " + host() + " is closed", .host = host()});
+}
+
+void Session::close() {
+  const auto self = shared_from_this();
+  transport_->close({.kind = "ssh.closed", .message = "the connection to " + host() + " was closed", .host = host()});
+}
+
+std::shared_ptr<void> Session::open_channel(Destination destination, Opened opened, bool urgent) {
+  auto request = std::make_shared<Request>();
+  request->urgent = urgent;
+  request->destination = std::move(destination);
+  request->opened = std::move(opened);
+  if (transport_->over()) {
+    loop().defer([weak = std::weak_ptr<Request>(request), error = *transport_->over()] {
+      const auto live = weak.lock();
+      if (live && live->opened) live->opened(error);
+    });
+    return request;
+  }
+  // An opening under way for nobody in particular serves as well as one of its own.
+  if (request->destination.kind == Destination::Kind::session && current_ && !current_->opened &&
+      current_->destination.kind == Destination::Kind::session && waiting_.empty()) {
+    current_->opened = std::move(request->opened);
+    request = current_;
+  } else {
+    waiting_.insert(urgent ? waiting_.begin() : waiting_.end(), request);
+    transport_->pump_later();
+  }
+  // The token holds the request by way of a guard, so that giving it up is seen here.
+  return {static_cast<void*>(request.get()), [request](void*) { request->opened = nullptr; }};
+}
+
+bool Session::room(const Request& request) const noexcept {
+  const std::size_t reserve = request.urgent && limit_ == kChannelLimit ? 2 : 0;
+  return used_ < limit_ + reserve && !resting_;
+}
+
+bool Session::pick() {
+  for (auto at = waiting_.begin(); at != waiting_.end();) {
+    Request& request = **at;
+    if (!request.opened) {
+      at = waiting_.erase(at);
+      continue;
+    }
+    const bool session = request.destination.kind == Destination::Kind::session;
+    if (session && spare_ != nullptr) {
+      const auto taken = *at;
+      waiting_.erase(at);
+      LIBSSH2_CHANNEL* raw = std::exchange(spare_, nullptr);
+      const auto opened = std::exchange(taken->opened, nullptr);
+      opened(std::make_unique<Channel>(shared_from_this(), raw, true));
+      if (!alive()) return false;
+      at = waiting_.begin();  // whoever was served may have asked again
+      continue;
+    }
+    if (session && !room(request)) {
+      ++at;
+      continue;
+    }
+    current_ = *at;
+    waiting_.erase(at);
+    if (session) ++used_;
+    return true;
+  }
+  auto spare = std::make_shared<Request>();
+  if (spare_ != nullptr || !room(*spare)) return false;
+  current_ = std::move(spare);
+  ++used_;
+  return true;
+}
+
+LIBSSH2_CHANNEL* Session::try_open(const Destination& destination) {
+  switch (destination.kind) {
+    case Destination::Kind::session:
+      return libssh2_channel_open_ex(transport_->raw(), "session", 7, kSessionWindow, LIBSSH2_CHANNEL_PACKET_DEFAULT,
+                                     nullptr, 0);
+    case Destination::Kind::streamlocal:
+      return libssh2_channel_direct_streamlocal_ex(transport_->raw(), destination.name.c_str(), "localhost", 0);
+    case Destination::Kind::tcp:
+      return libssh2_channel_direct_tcpip_ex(transport_->raw(), destination.name.c_str(),
+                                             static_cast<int>(destination.port), "127.0.0.1", 0);
+  }
+  return nullptr;
+}
+
+bool Session::progress() {
+  const auto self = weak_from_this().lock();  // whoever is served may drop the session
+  if (!self) return false;
+  bool moved = false;
+  while (alive() && (current_ || pick())) {
+    if (LIBSSH2_CHANNEL* raw = try_open(current_->destination); raw != nullptr) {
+      deliver(raw);
+      moved = true;
+      continue;
+    }
+    const int code = libssh2_session_last_errno(transport_->raw());
+    if (code == LIBSSH2_ERROR_EAGAIN) break;
+    moved = true;
+    if (Transport::fatal(code)) {
+      transport_->fail(transport_->last_error("ssh.lost", "connection to " + host() + " lost"));
+      break;
+    }
+    refused();
+  }
+  return moved;
+}
+
+void Session::deliver(LIBSSH2_CHANNEL* raw) {
+  const auto request = std::exchange(current_, nullptr);
+  const bool session = request->destination.kind == Destination::Kind::session;
+  if (session) most_ = std::max(most_, used_);
+  if (request->opened) {
+    const auto opened = std::exchange(request->opened, nullptr);
+    opened(std::make_unique<Channel>(shared_from_this(), raw, session));
+  } else if (session && spare_ == nullptr) {
+    spare_ = raw;
+  } else {
+    retire(raw, session);
+  }
+}
+
+void Session::refused() {
+  const auto request = std::exchange(current_, nullptr);
+  if (request->destination.kind == Destination::Kind::session) {
+    const std::size_t others = --used_;
+    // A channel just closed may still count at the server: as many as before must be possible again.
+    const bool passing = others == 0 || others < most_;
+    if (passing) {
+      resting_ = true;
+      retry_.start(kRest, [this] {
+        resting_ = false;
+        transport_->pump();
+      });
+    } else {
+      limit_ = others;
+    }
+    if (!request->opened) return;
+    if (others > 0 || ++request->refusals < kRefusals) {
+      waiting_.push_front(request);
+      return;
+    }
+  }
+  const auto opened = std::exchange(request->opened, nullptr);
+  if (opened) opened(refusal(*request));
+}
+
+core::Error Session::refusal(const Request& request) const {
+  const Destination& to = request.destination;
+  switch (to.kind) {
+    case Destination::Kind::session: {
+      auto error = transport_->last_error("ssh.channel", "open a session on " + host());
+      error.hint = "the server's MaxSessions may be 0 or used up by others";
+      return error;
+    }
+    case Destination::Kind::streamlocal: {
+      // OpenSSH gives one reason for a forbidden forwarding and for a socket nobody listens on.
+      auto error = transport_->last_error("ssh.forwarding_refused", "connect to " + to.name + " on " + host());
+      error.hint = "either nothing listens there or the server's AllowStreamLocalForwarding is off";
+      return error;
+    }
+    case Destination::Kind::tcp: break;
+  }
+  auto error = transport_->last_error("ssh.forward_connect", "connect to " + to.name + ":" + std::to_string(to.port) +
+                                                                 " from " + host());
+  if (error.message.find("prohibited") != std::string::npos || error.message.find("unknown") != std::string::npos) {
+    error.kind = "ssh.forwarding_refused";
+    error.hint = "the server's AllowTcpForwarding or PermitOpen forbids it";
+  }
+  return error;
+}
+
+void Session::retire(LIBSSH2_CHANNEL* raw, bool slot) {
+  transport_->retire(raw, [weak = weak_from_this(), slot] {
+    const auto self = weak.lock();
+    if (self && slot) --self->used_;
+  });
+}
+
+void Session::lost(const core::Error& error) {
+  const auto self = weak_from_this().lock();
+  retry_.cancel();
+  spare_ = nullptr;
+  if (current_) waiting_.push_front(std::exchange(current_, nullptr));
+  while (!waiting_.empty()) {
+    const auto request = waiting_.front();
+    waiting_.pop_front();
+    if (const auto opened = std::exchange(request->opened, nullptr)) opened(error);
+  }
+}
+
+void Session::end_group(long group) {
+  if (!alive() || group <= 1) return;
+  auto killer = std::make_unique<RemoteCommand>(shared_from_this(), CommandLine{kill_line(group), {}}, "");
+  RemoteCommand* raw = killer.get();
+  killers_.push_back(std::move(killer));
+  raw->start({.ended = [this, raw](const core::Result<Exit>&) {
+    // Not destroyed from inside its own call.
+    loop().defer([weak = weak_from_this(), raw] {
+      if (const auto self = weak.lock()) self->killers_.remove_if([raw](const auto& one) { return one.get() == raw; });
+    });
+  }});
+  raw->end_input();
+}
+
+}  // namespace deployrun::ssh

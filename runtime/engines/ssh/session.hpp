@@ -1,0 +1,118 @@
+// One connection per host and run, many channels. Opens them one at a time (libssh2 keeps that state in its session),
+// within the number of sessions a server allows, and holds one spare open so that a command costs one round trip.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <list>
+#include <memory>
+#include <string>
+
+#include "core/operation.hpp"
+#include "core/stream.hpp"
+#include "ssh/quote.hpp"
+#include "ssh/transport.hpp"
+
+namespace deployrun::ssh {
+
+class Session;
+class RemoteCommand;
+
+/// Where a channel leads.
+struct Destination {
+  enum class Kind { session, streamlocal, tcp };
+  Kind kind = Kind::session;
+  std::string name;  ///< a socket's path, or a host as the server sees it
+  unsigned port = 0;
+};
+
+/// An open channel. Given up, it is closed behind the scenes; nobody waits for that.
+class Channel {
+ public:
+  Channel(std::shared_ptr<Session> session, LIBSSH2_CHANNEL* raw, bool slot)
+      : session_(std::move(session)), raw_(raw), slot_(slot) {}
+  ~Channel();
+  Channel(const Channel&) = delete;
+  Channel& operator=(const Channel&) = delete;
+
+  LIBSSH2_CHANNEL* raw() noexcept { return raw_; }
+  Session& session() noexcept { return *session_; }
+  Transport& transport() noexcept;
+
+ private:
+  std::shared_ptr<Session> session_;
+  LIBSSH2_CHANNEL* raw_;
+  bool slot_;
+};
+
+class Session final : public std::enable_shared_from_this<Session>, private Waiter {
+ public:
+  /// Session channels at most, the spare included: sshd's MaxSessions is 10 by default. Lowered when a server refuses.
+  static constexpr std::size_t kChannelLimit = 8;
+  using Opened = std::function<void(core::Result<std::unique_ptr<Channel>>)>;
+
+  static std::shared_ptr<Session> create(std::shared_ptr<Transport> transport);
+  /// The abrupt end, if `close` was not called.
+  ~Session();
+
+  Transport& transport() noexcept { return *transport_; }
+  core::Loop& loop() noexcept { return transport_->loop(); }
+  const std::string& host() const noexcept { return transport_->host(); }
+  bool alive() const noexcept { return !transport_->over(); }
+
+  /// `opened` is called once, never before this returns. Destroying the token before that gives the request up; what is
+  /// half open by then is finished and kept or closed by the session.
+  /// Kinds: `ssh.channel`, `ssh.forwarding_refused`, `ssh.forward_connect`, `ssh.lost`, `ssh.closed`.
+  /// Openings go one after the other: a tcp destination that does not answer holds up those behind it until the
+  /// server gives up.
+  /// `urgent` goes first and may use the two sessions that a default server has beyond our limit.
+  std::shared_ptr<void> open_channel(Destination destination, Opened opened, bool urgent = false);
+
+  /// A stream to a socket or a TCP port that the server connects to.
+  std::unique_ptr<core::Operation<std::unique_ptr<core::Stream>>> open_stream(Destination destination);
+  /// A command's stdin and stdout as a stream (`docker system dial-stdio`). Its end with a code other than 0 is an error
+  /// `ssh.exec` with `code` and `stderr`; closing the stream ends the command.
+  std::unique_ptr<core::Operation<std::unique_ptr<core::Stream>>> open_exec_stream(Command command);
+  /// The same as a factory that keeps the session alive.
+  core::Dial dial(Destination destination);
+  core::Dial dial_exec(Command command);
+
+  /// Ends a remote process group in the background, as far as the connection lasts.
+  void end_group(long group);
+
+  /// Everything still going on fails with `ssh.closed`; the server is told goodbye. Idempotent.
+  void close();
+
+ private:
+  friend class Channel;
+  struct Request {
+    Destination destination;
+    Opened opened;  // empty: the spare, or given up
+    int refusals = 0;
+    bool urgent = false;
+  };
+
+  explicit Session(std::shared_ptr<Transport> transport);
+  bool progress() override;
+  void lost(const core::Error& error) override;
+  bool pick();
+  bool room(const Request& request) const noexcept;
+  LIBSSH2_CHANNEL* try_open(const Destination& destination);
+  void deliver(LIBSSH2_CHANNEL* raw);
+  void refused();
+  core::Error refusal(const Request& request) const;
+  void retire(LIBSSH2_CHANNEL* raw, bool slot);
+
+  std::shared_ptr<Transport> transport_;
+  std::deque<std::shared_ptr<Request>> waiting_;
+  std::shared_ptr<Request> current_;
+  LIBSSH2_CHANNEL* spare_ = nullptr;
+  std::size_t used_ = 0;  // session channels: in use, spare, being opened, being closed
+  std::size_t most_ = 0;  // as many were open at once
+  std::size_t limit_ = kChannelLimit;
+  core::Timer retry_;
+  bool resting_ = false;  // after a refusal that will pass
+  std::list<std::unique_ptr<RemoteCommand>> killers_;
+};
+
+}  // namespace deployrun::ssh
