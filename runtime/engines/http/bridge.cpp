@@ -1,0 +1,139 @@
+#include "http/bridge.hpp"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+
+namespace deployrun::http {
+
+Bridge::Bridge(core::Loop& loop, int fd, Ended ended)
+    : fd_(fd), ended_(std::move(ended)), poll_(new uv_poll_t) {
+  uv_poll_init(loop.raw(), poll_, fd_);
+  poll_->data = this;
+}
+
+Bridge::~Bridge() { release(); }
+
+void Bridge::release() noexcept {
+  alive_.reset();
+  dialling_.reset();
+  if (stream_) stream_->close();
+  stream_.reset();
+  if (poll_ != nullptr) {
+    uv_poll_stop(poll_);
+    core::close_handle(poll_);
+    poll_ = nullptr;
+    ::close(fd_);
+  }
+}
+
+void Bridge::start(const core::Dial& dial) {
+  poll();
+  std::weak_ptr<bool> alive = alive_;
+  // The token is kept only while the dial is under way: a dial that answers at once has none left to cancel.
+  auto token = dial([this, alive](core::Result<std::unique_ptr<core::Stream>> stream) {
+    if (alive.expired()) return;
+    dialled(std::move(stream));
+  });
+  if (!open_ && !over_) dialling_ = std::move(token);
+}
+
+void Bridge::dialled(core::Result<std::unique_ptr<core::Stream>> stream) {
+  if (!stream) return end(std::move(stream).error());
+  open_ = true;
+  stream_ = std::move(*stream);
+  poll();
+  receive();
+}
+
+void Bridge::poll() {
+  if (over_) return;
+  int wanted = UV_DISCONNECT;
+  if (open_ && !writing_) wanted |= UV_READABLE;
+  if (flushed_ < inbound_.size()) wanted |= UV_WRITABLE;
+  if (wanted == events_) return;
+  events_ = wanted;
+  uv_poll_start(poll_, wanted, [](uv_poll_t* handle, int status, int events) {
+    static_cast<Bridge*>(handle->data)->on_events(status, events);
+  });
+}
+
+void Bridge::on_events(int status, int events) {
+  if (status < 0) return end({});
+  const std::weak_ptr<bool> alive = alive_;
+  if ((events & UV_WRITABLE) != 0) flush();
+  if (alive.expired() || over_) return;
+  // libcurl never half-closes: when its side is gone, nobody waits for an answer.
+  if ((events & UV_DISCONNECT) != 0) return end({});
+  if ((events & UV_READABLE) != 0) send();
+}
+
+void Bridge::send() {
+  std::array<char, 65536> buffer;
+  const ssize_t count = ::recv(fd_, buffer.data(), buffer.size(), 0);
+  if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (count <= 0) return end({});
+  writing_ = true;
+  std::weak_ptr<bool> alive = alive_;
+  stream_->write(std::string(buffer.data(), static_cast<std::size_t>(count)), [this, alive](core::Result<core::Unit> written) {
+    if (alive.expired() || over_) return;
+    writing_ = false;
+    if (!written) return end(std::move(written).error());
+    poll();
+  });
+  if (!alive.expired()) poll();
+}
+
+void Bridge::receive() {
+  if (receiving_) {
+    again_ = true;
+    return;
+  }
+  const std::weak_ptr<bool> alive = alive_;
+  receiving_ = true;
+  do {
+    again_ = false;
+    if (over_ || at_end_ || reading_ || !inbound_.empty()) break;
+    reading_ = true;
+    stream_->read([this, alive](core::Result<std::string> bytes) {
+      if (alive.expired() || over_) return;
+      reading_ = false;
+      if (!bytes) return end(std::move(bytes).error());
+      at_end_ = bytes->empty();
+      inbound_ = std::move(*bytes);
+      flush();
+    });
+    if (alive.expired()) return;
+  } while (again_);
+  receiving_ = false;
+}
+
+void Bridge::flush() {
+  while (flushed_ < inbound_.size()) {
+    const ssize_t count = ::send(fd_, inbound_.data() + flushed_, inbound_.size() - flushed_, MSG_NOSIGNAL);
+    if (count < 0) {
+      if (errno == EINTR) continue;
+      if (errno == EAGAIN) return poll();
+      return end({});
+    }
+    flushed_ += static_cast<std::size_t>(count);
+  }
+  inbound_.clear();
+  flushed_ = 0;
+  if (at_end_) return end({});
+  poll();
+  receive();
+}
+
+void Bridge::end(std::optional<core::Error> error) {
+  if (over_) return;
+  over_ = true;
+  // The reason is told before libcurl can see the end and ask for it.
+  ended_(*this, std::move(error), open_);
+  ::shutdown(fd_, SHUT_RDWR);
+  uv_poll_stop(poll_);
+}
+
+}  // namespace deployrun::http

@@ -1,0 +1,68 @@
+// Asks again until an address is healthy, or tells the whole story of why it is not.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <random>
+
+#include "http/call.hpp"
+#include "http/expect.hpp"
+#include "http/history.hpp"
+
+namespace deployrun::http {
+
+struct Patience {
+  core::Milliseconds interval{100};      ///< between attempts at first, and between successes that must follow each other
+  core::Milliseconds max_interval{2000};
+  double growth = 1.5;                   ///< after each failure
+  double jitter = 0.2;                   ///< each pause is up to this share shorter or longer
+  int successes = 1;                     ///< in a row
+  core::Milliseconds attempt_timeout{5000};
+  std::optional<core::Milliseconds> within;  ///< in all; without it only the task's deadline ends the waiting, storyless
+  std::uint32_t seed = 0;                ///< of the jitter; 0: from the machine
+};
+
+struct Healthy {
+  Reply reply;
+  std::uint64_t attempts = 0;
+  double ms = 0;
+  std::string history;  ///< History::text
+};
+
+/// Fails with `http.unhealthy` (details `attempts`, `ms`, `first`, `last`, `history`, and `status` of the last answer, 0 for
+/// none), `cancelled`, or `usage` at once for a request that cannot be sent.
+class WaitHealthy final : public core::Operation<Healthy> {
+ public:
+  WaitHealthy(Client& client, Request request, Expectation expectation, Patience patience);
+  void start(Done done) override;
+  void cancel() noexcept override;
+
+ private:
+  void attempt();
+  void answered(core::Result<Reply> reply);
+  void failed(std::string text);
+  void pause(core::Milliseconds delay);
+  void give_up();
+  void finish(core::Result<Healthy> result);
+  double elapsed_ms() const;
+
+  Client& client_;
+  Request request_;
+  Expectation expectation_;
+  Patience patience_;
+  Done done_;
+  core::Timer pause_timer_;
+  core::Timer attempt_timer_;
+  core::Timer deadline_timer_;
+  std::unique_ptr<Call> call_;
+  core::Instant begun_;
+  core::Instant asked_;
+  core::Milliseconds delay_;
+  std::minstd_rand random_;
+  History history_;
+  int in_a_row_ = 0;
+  int last_status_ = 0;
+  bool asking_ = false;
+};
+
+}  // namespace deployrun::http
