@@ -53,6 +53,7 @@ class Transport final : public std::enable_shared_from_this<Transport> {
 
   core::Loop& loop() noexcept { return loop_; }
   LIBSSH2_SESSION* raw() noexcept { return session_; }
+  int fd() const noexcept { return socket_.get(); }
   const std::string& host() const noexcept { return host_; }
   /// Why it is over; nothing while it lives.
   const std::optional<core::Error>& over() const noexcept { return over_; }
