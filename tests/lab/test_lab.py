@@ -123,19 +123,29 @@ def test_app_behind_kamal_proxy():
         assert set(summary["by_version"]) == {"v1", "v2"}, summary
 
 
+def _caddy_to(host, upstream):
+    """Sends port 80 of a host to an upstream, through a configuration file and a reload."""
+    (host.machine.root / "tmp/Caddyfile").write_text(f":80 {{\n\treverse_proxy {upstream}\n}}\n")
+    host.machine.run(["docker", "cp", "/tmp/Caddyfile", "caddy:/etc/caddy/Caddyfile"])
+    code, out, err = host.engine.exec("caddy", ["caddy", "reload", "--config", "/etc/caddy/Caddyfile", "--adapter",
+                                                "caddyfile"])
+    assert code == 0, (out, err)
+
+
 def test_app_behind_caddy():
     with Lab(hosts=1, proxy="caddy") as lab:
         host = lab.hosts[0]
-        host.run_app("v1")
         assert host.snapshot()["proxy"] == []
-        caddyfile = host.machine.root / "tmp/Caddyfile"
-        caddyfile.write_text(":80 {\n\treverse_proxy app-v1:80\n}\n")
-        host.machine.run(["docker", "cp", "/tmp/Caddyfile", "caddy:/etc/caddy/Caddyfile"])
-        code, out, err = host.engine.exec("caddy", ["caddy", "reload", "--config", "/etc/caddy/Caddyfile",
-                                                    "--adapter", "caddyfile"])
-        assert code == 0, (out, err)
+        host.run_app("v1")
+        _caddy_to(host, "app-v1:80")
         assert get(host.url).startswith("v1 ")
         assert host.snapshot()["proxy"] == ["app-v1:80"]
+        with lab.load(duration="6s", **STEADY) as load:
+            host.run_app("v2")
+            _caddy_to(host, "app-v2:80")
+            summary = load.wait()
+        assert summary["failed"] == 0, summary
+        assert set(summary["by_version"]) == {"v1", "v2"}, summary
 
 
 def test_load_of_an_undisturbed_app_loses_nothing():

@@ -78,9 +78,7 @@ bool Connection::fill() {
   return true;
 }
 
-bool Connection::wait_for_request() {
-  return start_ < buffer_.size() || fill();
-}
+bool Connection::wait_for_request() { return start_ < buffer_.size() || fill(); }
 
 bool Connection::read_line(std::string& line) {
   for (;;) {

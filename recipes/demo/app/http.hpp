@@ -11,10 +11,10 @@ namespace demo {
 /// One request, its body already read. The body itself is not kept: only its size and its checksum are.
 struct Request {
   std::string method;
-  std::string path;                              // without the query
-  std::string query_string;                      // after '?', undecoded
-  bool keep_alive = true;                        // what the client wants
-  std::uint64_t body_bytes = 0;                  // after chunks were joined
+  std::string path;                                  // without the query
+  std::string query_string;                          // after '?', undecoded
+  bool keep_alive = true;                            // what the client wants
+  std::uint64_t body_bytes = 0;                      // after chunks were joined
   std::uint64_t body_sum = 14695981039346656037ULL;  // 64 bit FNV-1a of the body
 
   /// The value of one name in the query, empty when it is not there.
@@ -54,7 +54,7 @@ class Connection {
   bool write_all(const std::string& bytes);
 
   int fd_;
-  std::string buffer_;     // received and not yet consumed from `start_` on
+  std::string buffer_;  // received and not yet consumed from `start_` on
   std::size_t start_ = 0;
 };
 

@@ -80,9 +80,7 @@ void log_line(const std::string& text) {
   if (write(STDOUT_FILENO, line.data(), line.size()) < 0) return;  // nobody reads the log: serving goes on
 }
 
-void sleep_ms(int ms) {
-  std::this_thread::sleep_for(std::chrono::milliseconds(std::clamp(ms, 0, kMaxSlowMs)));
-}
+void sleep_ms(int ms) { std::this_thread::sleep_for(std::chrono::milliseconds(std::clamp(ms, 0, kMaxSlowMs))); }
 
 /// The open connections and whether each is inside a request: what a graceful stop needs to know.
 class Connections {

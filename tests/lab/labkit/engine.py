@@ -70,15 +70,16 @@ class Engine:
         return found
 
     def run(self, name, image, *, env=(), cmd=None, network=None, publish=None, labels=None, volumes=(), pull=True,
-            restart="no"):
-        """Creates and starts a container; returns its id. `publish` maps host ports to container ports."""
+            restart="no", host_config=None):
+        """Creates and starts a container; returns its id. `publish` maps host ports to container ports; `host_config`
+        is added to the HostConfig of the Engine API."""
         if pull:
             self.pull(image)
         ports = {f"{inner}/tcp": [{"HostPort": str(outer)}] for outer, inner in (publish or {}).items()}
         spec = {"Image": image, "Env": list(env), "Labels": labels or {},
                 "ExposedPorts": {port: {} for port in ports},
                 "HostConfig": {"PortBindings": ports, "Binds": list(volumes), "RestartPolicy": {"Name": restart},
-                               "NetworkMode": network or "default"}}
+                               "NetworkMode": network or "default", **(host_config or {})}}
         if cmd:
             spec["Cmd"] = list(cmd)
         container = self.call("POST", f"/containers/create?name={name}", spec)["Id"]

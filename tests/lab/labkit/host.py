@@ -98,9 +98,13 @@ class Host:
 
     def start_caddy(self):
         """Port 80, and the admin API on its default address inside the container."""
+        # Caddy 2.6 opens its listeners anew on each change of its configuration (SO_REUSEPORT) and closes the old
+        # ones; without this the kernel resets the connections that wait in them.
+        migrate = {"Sysctls": {"net.ipv4.tcp_migrate_req": "1"}}
         self.engine.network("kamal")
         self.engine.run("caddy", self.image("caddy:2"), network="kamal", publish={80: 80, 443: 443},
-                        volumes=["caddy-config:/config", "caddy-data:/data"], restart="unless-stopped")
+                        volumes=["caddy-config:/config", "caddy-data:/data"], restart="unless-stopped",
+                        host_config=migrate)
         wait_until(self._port_80_answers, 10, f"{self.name}: caddy")
 
     def _port_80_answers(self):

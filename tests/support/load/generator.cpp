@@ -41,8 +41,7 @@ Kind Generator::next_quick_kind() {
 }
 
 void Generator::start(Kind kind, Clock::time_point due) {
-  auto request =
-      std::make_unique<Request>(options_, upload_, headers_, kind, started_++ % options_.urls.size(), due);
+  auto request = std::make_unique<Request>(options_, upload_, headers_, kind, started_++ % options_.urls.size(), due);
   CURL* const handle = request->handle();
   in_flight_.emplace(handle, std::move(request));
   curl_multi_add_handle(multi_, handle);

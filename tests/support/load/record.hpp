@@ -17,11 +17,11 @@ struct Record {
   std::int64_t duration_ms = 0;  // from then to the end of the answer
   std::size_t url = 0;           // index into the urls of the run
   Kind kind = Kind::keepalive;
-  long status = 0;               // 0: no answer
-  long new_connections = 0;      // opened for it; 0 on a kept connection
-  std::string error;             // empty when the request succeeded
-  std::string version;           // X-App-Version of the answer
-  std::string body;              // the answer's first bytes, kept for failures only
+  long status = 0;           // 0: no answer
+  long new_connections = 0;  // opened for it; 0 on a kept connection
+  std::string error;         // empty when the request succeeded
+  std::string version;       // X-App-Version of the answer
+  std::string body;          // the answer's first bytes, kept for failures only
 };
 
 /// One JSON object without line end.

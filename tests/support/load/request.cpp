@@ -84,10 +84,10 @@ std::size_t Request::on_body(char* data, std::size_t size, std::size_t count, vo
 std::size_t Request::on_header(char* data, std::size_t size, std::size_t count, void* self) {
   const std::size_t bytes = size * count;
   std::string_view line(data, bytes);
-  const bool matches =
-      line.size() > kVersionHeader.size() &&
-      std::equal(kVersionHeader.begin(), kVersionHeader.end(), line.begin(),
-                 [](char want, char got) { return want == (got >= 'A' && got <= 'Z' ? got - 'A' + 'a' : got); });
+  const bool matches = line.size() > kVersionHeader.size() &&
+                       std::equal(kVersionHeader.begin(), kVersionHeader.end(), line.begin(), [](char want, char got) {
+                         return want == (got >= 'A' && got <= 'Z' ? got - 'A' + 'a' : got);
+                       });
   if (matches) {
     line.remove_prefix(kVersionHeader.size());
     const auto first = line.find_first_not_of(" \t");
