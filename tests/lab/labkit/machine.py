@@ -47,7 +47,7 @@ class Machine:
     def enter(self, argv):
         """The command that runs `argv` inside."""
         return ["nsenter", "--target", str(self.pid), "--mount", "--net", "--pid", "--uts", "--ipc", "--root",
-                "--wd=/", "--"] + [str(a) for a in argv]
+                "--wd", "--"] + [str(a) for a in argv]
 
     def run(self, argv, *, check=True, stdin=None, timeout=60):
         """Runs a program inside as root; returns the CompletedProcess with text output."""
