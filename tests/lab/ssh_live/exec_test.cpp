@@ -1,7 +1,8 @@
 // Commands: words, streams, codes, signals, limits, many at once, and their end.
-#include <signal.h>
+#include <unistd.h>
 
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <filesystem>
 
@@ -9,6 +10,20 @@
 
 using namespace live;
 using Catch::Matchers::ContainsSubstring;
+
+namespace {
+
+/// True while a process runs whose arguments contain `marker`.
+bool running(const std::string& marker) {
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    std::string words = slurp(entry.path() / "cmdline");
+    for (char& byte : words) byte = byte == '\0' ? ' ' : byte;
+    if (words.find(marker) != std::string::npos && words.find("ssh_live") == std::string::npos) return true;
+  }
+  return false;
+}
+
+}  // namespace
 
 TEST_CASE("a command's output, error output, code and round trips") {
   core::Loop loop;
@@ -26,4 +41,217 @@ TEST_CASE("a command's output, error output, code and round trips") {
   const auto trips = host->transport().round_trips() - before;
   INFO("round trips for 20 commands: " << trips);
   CHECK(trips <= 50);
+}
+
+TEST_CASE("words arrive as they are, environment and secrets too") {
+  core::Loop loop;
+  Server server;
+  const auto host = session(loop, server);
+  const auto words = exec(loop, host, {"printf", "%s|", "a b", "", "it's", "$HOME", "*", "new\nline", "\\", "-n", "ü"});
+  REQUIRE(words.ok());
+  CHECK(words->out == "a b||it's|$HOME|*|new\nline|\\|-n|ü|");
+
+  ssh::ExecOptions options;
+  options.command.argv = {"sh", "-c", "cat; echo; echo \"$PLAIN/$TOKEN/$OTHER\"; tr '\\0' ' ' </proc/$$/cmdline"};
+  options.command.env = {{"PLAIN", "p 'q'"}};
+  std::string token = "s3cret 'x' $y\nz";
+  options.command.secret_env.emplace("TOKEN", core::Secret("TOKEN", std::move(token)));
+  options.command.secret_env.emplace("OTHER", core::Secret("OTHER", std::string("last")));
+  options.input = "the input";
+  const auto ran = exec(loop, host, std::move(options));
+  REQUIRE(ran.ok());
+  CHECK_THAT(ran->out, ContainsSubstring("the input\np 'q'/s3cret 'x' $y\nz/last\n"));
+  CHECK(server.log().find("s3cret") == std::string::npos);
+}
+
+TEST_CASE("a signal is a result, with its name") {
+  core::Loop loop;
+  Server server;
+  const auto host = session(loop, server);
+  const auto killed = shell(loop, host, "kill -KILL $$");
+  REQUIRE(killed.ok());
+  CHECK(killed->signal == "KILL");
+  CHECK(killed->code == 137);
+  const auto missing = exec(loop, host, {"no-such-program-here"});
+  REQUIRE(missing.ok());
+  CHECK(missing->code == 127);
+}
+
+TEST_CASE("64 MiB through stdin and back") {
+  core::Loop loop;
+  Server server;
+  const auto host = session(loop, server);
+  ssh::ExecOptions options;
+  options.command.argv = {"cat"};
+  options.input.resize(64U << 20U);
+  for (std::size_t i = 0; i < options.input.size(); ++i) options.input[i] = static_cast<char>((i * 2654435761U) >> 13U);
+  const std::string sent = options.input;
+  options.output_limit = 65U << 20U;
+  const auto echoed = exec(loop, host, std::move(options));
+  REQUIRE(echoed.ok());
+  CHECK(echoed->out.size() == sent.size());
+  CHECK(echoed->out == sent);
+}
+
+TEST_CASE("the server renews its keys in the middle of everything") {
+  core::Loop loop;
+  Server server({"RekeyLimit 1M"});
+  const auto host = session(loop, server);
+  ssh::ExecOptions options;
+  options.command.argv = {"cat"};
+  options.input.assign(16U << 20U, 'r');
+  options.output_limit = 17U << 20U;
+  const auto echoed = exec(loop, host, std::move(options));
+  REQUIRE(echoed.ok());
+  CHECK(echoed->out.size() == 16U << 20U);
+}
+
+TEST_CASE("twenty commands at once over one connection") {
+  core::Loop loop;
+  Server server;
+  const auto host = session(loop, server);
+  std::vector<std::unique_ptr<ssh::Exec>> all;
+  std::size_t good = 0;
+  std::size_t ended = 0;
+  bool done = false;
+  for (int i = 0; i < 20; ++i) {
+    ssh::ExecOptions options;
+    options.command.argv = {"sh", "-c", "sleep 0.1; echo " + std::to_string(i)};
+    all.push_back(std::make_unique<ssh::Exec>(host, std::move(options)));
+  }
+  for (int i = 0; i < 20; ++i) {
+    all[static_cast<std::size_t>(i)]->start([&, i](core::Result<ssh::ExecResult> result) {
+      if (result && result->out == std::to_string(i) + "\n") ++good;
+      done = ++ended == 20;
+      if (done) loop.stop();
+    });
+  }
+  run_until(loop, done);
+  CHECK(good == 20);
+}
+
+TEST_CASE("a server that allows two sessions is enough") {
+  core::Loop loop;
+  Server server({"MaxSessions " + std::to_string(GENERATE(1, 2, 3))});
+  const auto host = session(loop, server);
+  std::vector<std::unique_ptr<ssh::Exec>> all;
+  std::size_t good = 0;
+  std::size_t ended = 0;
+  bool done = false;
+  for (int i = 0; i < 6; ++i) {
+    ssh::ExecOptions options;
+    options.command.argv = {"sh", "-c", "sleep 0.05; echo ok"};
+    all.push_back(std::make_unique<ssh::Exec>(host, std::move(options)));
+    all.back()->start([&](core::Result<ssh::ExecResult> result) {
+      if (result && result->out == "ok\n") ++good;
+      done = ++ended == 6;
+      if (done) loop.stop();
+    });
+  }
+  run_until(loop, done);
+  CHECK(good == 6);
+}
+
+TEST_CASE("cancelled, the remote process is gone") {
+  core::Loop loop;
+  Server server;
+  const auto host = session(loop, server);
+  const std::string marker = "98" + std::to_string(::getpid());
+  for (const std::string& script : {"sleep " + marker, "trap '' TERM; sleep " + marker + " & wait; wait"}) {
+    ssh::ExecOptions options;
+    options.command.argv = {"sh", "-c", "echo begun; " + script + "; true"};
+    bool done = false;
+    std::optional<core::Result<ssh::ExecResult>> result;
+    ssh::Exec operation(host, [&] {
+      options.on_output = [&](core::Output, std::string_view) { loop.stop(); };
+      return std::move(options);
+    }());
+    operation.start([&](core::Result<ssh::ExecResult> value) {
+      result.emplace(std::move(value));
+      done = true;
+      loop.stop();
+    });
+    loop.run();
+    REQUIRE(!done);
+    REQUIRE(running("sleep " + marker));
+    operation.cancel();
+    operation.cancel();
+    run_until(loop, done);
+    CHECK(result->error().is("cancelled"));
+    CHECK(!running("sleep " + marker));
+  }
+  CHECK(exec(loop, host, {"true"}).ok());
+}
+
+TEST_CASE("too much output ends the command") {
+  core::Loop loop;
+  Server server;
+  const auto host = session(loop, server);
+  ssh::ExecOptions options;
+  options.command.argv = {"yes"};
+  options.output_limit = 100000;
+  const auto ran = exec(loop, host, std::move(options));
+  REQUIRE(!ran.ok());
+  CHECK(ran.error().kind == "ssh.output_limit");
+  CHECK(exec(loop, host, {"true"}).ok());
+}
+
+TEST_CASE("cancelled at every early moment, the session stays usable") {
+  core::Loop loop;
+  Server server;
+  const auto host = session(loop, server);
+  for (int turns = 0; turns < 12; ++turns) {
+    ssh::ExecOptions options;
+    options.command.argv = {"sleep", "100"};
+    ssh::Exec operation(host, std::move(options));
+    bool done = false;
+    bool cancelled = false;
+    operation.start([&](core::Result<ssh::ExecResult> result) {
+      cancelled = !result.ok() && result.error().is("cancelled");
+      done = true;
+      loop.stop();
+    });
+    for (int i = 0; i < turns; ++i) uv_run(loop.raw(), UV_RUN_NOWAIT);
+    operation.cancel();
+    run_until(loop, done);
+    CHECK(cancelled);
+  }
+  for (int turns = 0; turns < 12; ++turns) {
+    ssh::ExecOptions options;
+    options.command.argv = {"true"};
+    ssh::Exec operation(host, std::move(options));
+    operation.start([](core::Result<ssh::ExecResult>) { FAIL("destroyed operations are silent"); });
+    for (int i = 0; i < turns && turns < 4; ++i) uv_run(loop.raw(), UV_RUN_NOWAIT);
+  }
+  CHECK(exec(loop, host, {"echo", "still"})->out == "still\n");
+}
+
+TEST_CASE("a server that dies in the middle is noticed at once") {
+  core::Loop loop;
+  Server server;
+  const auto host = session(loop, server);
+  ssh::ExecOptions options;
+  options.command.argv = {"sh", "-c", "echo begun; sleep 30"};
+  options.on_output = [&](core::Output, std::string_view) { server.kill_all(); };
+  const auto begun = std::chrono::steady_clock::now();
+  const auto ran = exec(loop, host, std::move(options));
+  REQUIRE(!ran.ok());
+  CHECK(ran.error().kind == "ssh.lost");
+  CHECK(ran.error().host == "127.0.0.1");
+  CHECK(std::chrono::steady_clock::now() - begun < std::chrono::seconds(2));
+  const auto after = exec(loop, host, {"true"});
+  REQUIRE(!after.ok());
+  CHECK(after.error().kind == "ssh.lost");
+}
+
+TEST_CASE("closed in the middle, everything fails and nothing leaks") {
+  core::Loop loop;
+  Server server;
+  auto host = session(loop, server);
+  ssh::ExecOptions options;
+  options.command.argv = {"sh", "-c", "echo begun; sleep 30"};
+  options.on_output = [&](core::Output, std::string_view) { host->close(); };
+  const auto ran = exec(loop, host, std::move(options));
+  REQUIRE(!ran.ok());
+  CHECK(ran.error().kind == "ssh.closed");
 }

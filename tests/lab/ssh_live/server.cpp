@@ -101,9 +101,14 @@ unsigned free_port() {
 }
 
 Server::Server(const std::vector<std::string>& extra) : port(free_port()), text_(std::make_shared<std::string>()) {
-  for (const char* type : {"ed25519", "ecdsa", "rsa"}) {
-    run_program({"ssh-keygen", "-q", "-t", type, "-N", "", "-f", folder / (std::string("host_") + type)});
-  }
+  static const Folder& made = [] () -> const Folder& {  // making an RSA key takes a second
+    static const Folder keys;
+    for (const char* type : {"ed25519", "ecdsa", "rsa"}) {
+      run_program({"ssh-keygen", "-q", "-t", type, "-N", "", "-f", keys / (std::string("host_") + type)});
+    }
+    return keys;
+  }();
+  std::filesystem::copy(made.path(), folder.path());
   run_program({"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "live", "-f", folder / "user_ed25519"});
   authorize(folder / "user_ed25519.pub");
   know_host(folder / "known_hosts", "ed25519");

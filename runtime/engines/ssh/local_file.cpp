@@ -1,0 +1,128 @@
+#include "ssh/local_file.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "core/pool.hpp"
+
+namespace deployrun::ssh {
+namespace {
+
+constexpr std::size_t kPiece = 512U << 10U;
+
+core::Error file_error(const std::string& path, const std::string& why) {
+  return {.kind = "ssh.file", .message = "local file " + path + ": " + why};
+}
+
+core::Result<OpenedFile> open_now(const std::string& path) {
+  auto file = std::make_shared<Descriptor>(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat status {};
+  if (file->get() < 0 || ::fstat(file->get(), &status) != 0) return file_error(path, std::strerror(errno));
+  if (!S_ISREG(status.st_mode)) return file_error(path, "not a regular file");
+  return OpenedFile{std::move(file), static_cast<std::uint64_t>(status.st_size)};
+}
+
+core::Result<std::string> read_now(int fd, std::uint64_t offset, std::size_t count, const std::string& path) {
+  std::string bytes(count, '\0');
+  std::size_t have = 0;
+  while (have < count) {
+    const ssize_t got = ::pread(fd, bytes.data() + have, count - have, static_cast<off_t>(offset + have));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return file_error(path, std::strerror(errno));
+    if (got == 0) return file_error(path, "it became shorter while it was sent");
+    have += static_cast<std::size_t>(got);
+  }
+  return bytes;
+}
+
+}  // namespace
+
+std::unique_ptr<core::Operation<OpenedFile>> open_local_file(core::Loop& loop, std::string path) {
+  return std::make_unique<core::PoolJob<OpenedFile>>(loop, [path = std::move(path)] { return open_now(path); });
+}
+
+FileSource::FileSource(core::Loop& loop, OpenedFile file, std::string path)
+    : loop_(loop), file_(std::move(file)), path_(std::move(path)) {}
+
+void FileSource::read(Read done) {
+  const std::size_t count = static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, file_.size - offset_));
+  if (count == 0) return done(std::string{});
+  job_ = std::make_unique<core::PoolJob<std::string>>(
+      loop_, [file = file_.file, offset = offset_, count, path = path_] { return read_now(file->get(), offset, count, path); });
+  job_->start([this, done = std::move(done)](core::Result<std::string> piece) {
+    if (piece) offset_ += piece->size();
+    done(std::move(piece));
+  });
+}
+
+void FileSource::write(std::string, Written done) { done(file_error(path_, "opened for reading")); }
+
+/// Shared with the jobs, so that the last of them leaves nothing behind.
+struct FileSink::File {
+  explicit File(std::string to) : path(std::move(to)) {}
+  ~File() {
+    if (!temporary.empty()) ::unlink(temporary.c_str());
+  }
+  std::string path;
+  std::string temporary;
+  Descriptor descriptor;
+};
+
+FileSink::FileSink(core::Loop& loop, std::string path) : loop_(loop), file_(std::make_shared<File>(std::move(path))) {}
+FileSink::~FileSink() = default;
+
+void FileSink::run(std::function<core::Result<core::Unit>(File&)> work, Done done) {
+  job_ = std::make_unique<core::PoolJob<core::Unit>>(loop_, [file = file_, work = std::move(work)] { return work(*file); });
+  job_->start(std::move(done));
+}
+
+void FileSink::open(Done done) {
+  run(
+      [](File& file) -> core::Result<core::Unit> {
+        const std::size_t slash = file.path.rfind('/');
+        const std::string folder = slash == std::string::npos ? "." : slash == 0 ? "/" : file.path.substr(0, slash);
+        std::string name = folder + "/.deployrun.XXXXXX";
+        file.descriptor = Descriptor(::mkostemp(name.data(), O_CLOEXEC));
+        if (file.descriptor.get() < 0) return file_error(file.path, std::strerror(errno));
+        file.temporary = name;
+        return core::Unit{};
+      },
+      std::move(done));
+}
+
+void FileSink::write(std::string bytes, Done done) {
+  run(
+      [bytes = std::move(bytes)](File& file) -> core::Result<core::Unit> {
+        std::size_t put = 0;
+        while (put < bytes.size()) {
+          const ssize_t count = ::write(file.descriptor.get(), bytes.data() + put, bytes.size() - put);
+          if (count < 0 && errno == EINTR) continue;
+          if (count < 0) return file_error(file.path, std::strerror(errno));
+          put += static_cast<std::size_t>(count);
+        }
+        return core::Unit{};
+      },
+      std::move(done));
+}
+
+void FileSink::commit(mode_t mode, Done done) {
+  run(
+      [mode](File& file) -> core::Result<core::Unit> {
+        const int fd = file.descriptor.get();
+        if (::fchmod(fd, mode) != 0 || ::fsync(fd) != 0 || std::rename(file.temporary.c_str(), file.path.c_str()) != 0) {
+          return file_error(file.path, std::strerror(errno));
+        }
+        file.temporary.clear();
+        return core::Unit{};
+      },
+      std::move(done));
+}
+
+}  // namespace deployrun::ssh
