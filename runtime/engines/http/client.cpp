@@ -104,11 +104,12 @@ void Client::abort(Exchange& exchange) noexcept {
 }
 
 void Client::resume(Exchange& exchange) {
-  if (!exchange.attached()) return;
+  if (!exchange.attached() || !exchange.paused()) return;
   if (inside_) {
     resumed_.push_back(&exchange);
     return;
   }
+  exchange.set_paused(false);
   enter([&exchange] { curl_easy_pause(exchange.easy(), CURLPAUSE_CONT); });
 }
 
@@ -134,6 +135,7 @@ void Client::settle() {
     } else if (!resumed_.empty()) {
       Exchange& exchange = *resumed_.back();
       resumed_.pop_back();
+      exchange.set_paused(false);
       inside_ = true;
       curl_easy_pause(exchange.easy(), CURLPAUSE_CONT);
       inside_ = false;

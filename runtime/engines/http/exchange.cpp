@@ -164,7 +164,9 @@ std::size_t Exchange::on_body(const char* bytes, std::size_t count) {
     // The callback may destroy the call: then this exchange is buried, silent, and lives until libcurl has returned.
     const Flow flow = request_.on_body(reply_, {bytes, count});
     if (silent_) return 0;
-    return flow == Flow::pause ? CURL_WRITEFUNC_PAUSE : count;
+    if (flow == Flow::taken) return count;
+    paused_ = true;
+    return CURL_WRITEFUNC_PAUSE;
   }
   if (request_.cut_body) {
     reply_.body.append(bytes, std::min(count, request_.max_body - reply_.body.size()));
@@ -184,7 +186,7 @@ std::size_t Exchange::on_upload(char* into, std::size_t room) {
   Upload& upload = *request_.upload;
   switch (upload.state()) {
     case Upload::State::bytes: return upload.take(into, room);
-    case Upload::State::empty: return CURL_READFUNC_PAUSE;
+    case Upload::State::empty: paused_ = true; return CURL_READFUNC_PAUSE;
     case Upload::State::end: return 0;
     case Upload::State::failed: stop_ = *upload.error(); return CURL_READFUNC_ABORT;
   }

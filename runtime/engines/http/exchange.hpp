@@ -27,6 +27,8 @@ class Exchange {
   static std::optional<core::Error> check(const Request& request);
 
   CURL* easy() const noexcept { return easy_.get(); }
+  bool paused() const noexcept { return paused_; }
+  void set_paused(bool paused) noexcept { paused_ = paused; }
   bool attached() const noexcept { return attached_; }
   void set_attached(bool attached) noexcept { attached_ = attached; }
 
@@ -59,6 +61,7 @@ class Exchange {
   std::size_t header_bytes_ = 0;
   std::uint64_t route_mark_ = 0;
   bool attached_ = false;
+  bool paused_ = false;
   bool silent_ = false;
 };
 

@@ -1,0 +1,108 @@
+// One engine and how it is asked: paths, versions, what an answer that is no success means. What is asked is the business
+// of images.hpp, containers.hpp, networks.hpp and volumes.hpp.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/stream.hpp"
+#include "docker/chain.hpp"
+#include "http/call.hpp"
+#include "http/client.hpp"
+#include "json/json.hpp"
+
+namespace deployrun::docker {
+
+using json::Json;
+
+/// Where the engine listens: a socket of this machine, or whatever `dial` opens.
+struct Endpoint {
+  std::string unix_socket = "/var/run/docker.sock";
+  core::Dial dial;   ///< used instead of the socket when set
+  std::string host;  ///< whose engine it is (Error::host); may be empty
+};
+
+/// One question to the engine.
+struct Ask {
+  std::string what;  ///< "start web-1": how errors and plans name it
+  std::string method = "GET";
+  std::string path;  ///< "/containers/web-1/start", parts already encoded
+  std::vector<std::pair<std::string, std::string>> query{};
+  std::optional<Json> body{};
+  http::Headers headers{};
+  std::shared_ptr<http::Upload> upload{};
+  std::function<http::Flow(const http::Reply&, std::string_view)> on_body{};
+};
+
+/// Speaks Engine API v1.41 (Docker 20.10 and later, Podman's compatible socket). Connections are kept alive; several
+/// requests may be in flight, each on a connection of its own. Shared by the operations that use it.
+///
+/// Error kinds of all operations: `docker.connect` (no engine there), `docker.denied` (the socket refuses this user),
+/// `docker.lost` (the connection broke), `docker.not_found`, `docker.conflict`, `docker.invalid` (the engine refuses the
+/// request), `docker.auth` (the registry refuses the credentials), `docker.pull`, `docker.engine` (the engine failed),
+/// `docker.protocol` (not understood), `usage`, `cancelled`. Details: `status` where the engine answered.
+class Client {
+ public:
+  static constexpr const char* kVersion = "v1.41";
+
+  Client(http::Client& http, Endpoint endpoint);
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  const std::string& host() const noexcept { return endpoint_.host; }
+  /// Round trips so far.
+  std::uint64_t requests() const noexcept { return requests_; }
+
+  http::Client& http() noexcept { return http_; }
+  http::Request request(const Ask& ask);
+  core::Error refused(const Ask& ask, const http::Reply& reply) const;
+  core::Error unreachable(const Ask& ask, core::Error error) const;
+  core::Error misunderstood(const Ask& ask, const std::string& why) const;
+
+ private:
+  http::Client& http_;
+  Endpoint endpoint_;
+  std::shared_ptr<http::Route> route_;
+  std::uint64_t requests_ = 0;
+};
+
+using ClientPtr = std::shared_ptr<Client>;
+
+/// Any 2xx or 304 is the reply, the rest an Error.
+class Answer final : public core::Operation<http::Reply> {
+ public:
+  Answer(ClientPtr client, Ask ask);
+  void start(Done done) override;
+  void cancel() noexcept override;
+  void resume() { call_.resume(); }
+
+ private:
+  ClientPtr client_;
+  Ask ask_;
+  http::Call call_;
+};
+
+/// As Answer, the body read as JSON; null for an empty one.
+Op<Json> ask_json(ClientPtr client, Ask ask);
+/// As Answer; false for 304 «not modified».
+Op<bool> ask_changed(ClientPtr client, Ask ask);
+Op<core::Unit> ask_unit(ClientPtr client, Ask ask);
+
+/// The engine is there: its API version ("1.41").
+Op<std::string> ping(ClientPtr client);
+/// As the engine gives them (it forks helpers for these: some 4 ms).
+Op<Json> version(ClientPtr client);
+Op<Json> info(ClientPtr client);
+
+/// A name as part of a path. Throws Failure (`usage`) for what no container, network or volume can be called.
+std::string name_part(const std::string& name);
+/// `{"label":["a=b"]}` for the query of a list.
+std::string filters(const std::vector<std::pair<std::string, std::vector<std::string>>>& wanted);
+
+}  // namespace deployrun::docker

@@ -1,0 +1,97 @@
+#include "docker/containers.hpp"
+
+#include "docker/reference.hpp"
+#include "docker/shape.hpp"
+
+namespace deployrun::docker {
+
+namespace {
+
+Ask about(const char* verb, const std::string& name, const char* method, const std::string& action) {
+  return {.what = std::string(verb) + " " + name, .method = method, .path = "/containers/" + name_part(name) + action};
+}
+
+void add_grace(Ask& ask, std::optional<std::chrono::seconds> grace) {
+  if (grace) ask.query.emplace_back("t", std::to_string(grace->count()));
+}
+
+}  // namespace
+
+Op<Created> create_container(ClientPtr client, const ContainerSpec& spec) {
+  Ask ask{.what = "create container " + (spec.name.empty() ? spec.image : spec.name), .method = "POST", .path = "/containers/create"};
+  if (!spec.name.empty()) ask.query = {{"name", name_part(spec.name)}};
+  ask.body = create_body(spec);
+  return chain<Created>([client, ask](Chain<Created>& steps) {
+    steps.then<Json>(ask_json(client, ask), [&steps](const Json& made) {
+      Created created{.id = text_at(made, "Id"), .warnings = {}};
+      if (const auto warnings = made.find("Warnings"); warnings != made.end() && warnings->is_array()) {
+        for (const Json& one : *warnings) {
+          if (one.is_string()) created.warnings.push_back(one.get<std::string>());
+        }
+      }
+      steps.finish(std::move(created));
+    });
+  });
+}
+
+Op<bool> start_container(ClientPtr client, const std::string& name) {
+  return ask_changed(std::move(client), about("start", name, "POST", "/start"));
+}
+
+Op<bool> stop_container(ClientPtr client, const std::string& name, std::optional<std::chrono::seconds> grace) {
+  Ask ask = about("stop", name, "POST", "/stop");
+  add_grace(ask, grace);
+  return ask_changed(std::move(client), std::move(ask));
+}
+
+Op<core::Unit> kill_container(ClientPtr client, const std::string& name, const std::string& signal) {
+  Ask ask = about("kill", name, "POST", "/kill");
+  ask.query = {{"signal", signal}};
+  return ask_unit(std::move(client), std::move(ask));
+}
+
+Op<core::Unit> restart_container(ClientPtr client, const std::string& name, std::optional<std::chrono::seconds> grace) {
+  Ask ask = about("restart", name, "POST", "/restart");
+  add_grace(ask, grace);
+  return ask_unit(std::move(client), std::move(ask));
+}
+
+Op<core::Unit> rename_container(ClientPtr client, const std::string& name, const std::string& new_name) {
+  Ask ask = about("rename", name, "POST", "/rename");
+  ask.what += " to " + new_name;
+  ask.query = {{"name", name_part(new_name)}};
+  return ask_unit(std::move(client), std::move(ask));
+}
+
+Op<core::Unit> remove_container(ClientPtr client, const std::string& name, bool force, bool volumes) {
+  Ask ask = about("remove container", name, "DELETE", "");
+  if (force) ask.query.emplace_back("force", "1");
+  if (volumes) ask.query.emplace_back("v", "1");
+  return ask_unit(std::move(client), std::move(ask));
+}
+
+Op<Json> inspect_container(ClientPtr client, const std::string& name) {
+  return reshaped(ask_json(std::move(client), about("inspect container", name, "GET", "/json")), container_shape);
+}
+
+Op<Json> list_containers(ClientPtr client, const ListOptions& options) {
+  Ask ask{.what = "list containers", .path = "/containers/json"};
+  if (options.all) ask.query.emplace_back("all", "1");
+  std::vector<std::string> names;
+  if (!options.name.empty()) names.push_back("^/?" + name_part(options.name) + "$");
+  ask.query.emplace_back("filters", filters({{"label", options.labels}, {"name", names}, {"status", options.states}}));
+  return reshaped(ask_json(std::move(client), std::move(ask)), container_list_shape);
+}
+
+Op<int> wait_container(ClientPtr client, const std::string& name) {
+  Ask ask = about("wait for", name, "POST", "/wait");
+  return chain<int>([client, ask](Chain<int>& steps) {
+    steps.then<Json>(ask_json(client, ask), [&steps, client, ask](const Json& ended) {
+      const auto code = ended.find("StatusCode");
+      if (code == ended.end() || !code->is_number_integer()) return steps.finish(client->misunderstood(ask, "no exit code"));
+      steps.finish(code->get<int>());
+    });
+  });
+}
+
+}  // namespace deployrun::docker

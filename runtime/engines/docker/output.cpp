@@ -1,0 +1,122 @@
+// What containers and commands inside them say: logs, following them, exec.
+#include <algorithm>
+
+#include "docker/containers.hpp"
+#include "docker/shape.hpp"
+
+namespace deployrun::docker {
+
+namespace {
+
+constexpr std::size_t kMostOutput = 16U << 20U;
+
+Ask ask_logs(const std::string& name, const LogOptions& options, bool follow) {
+  Ask ask{.what = "logs of " + name, .path = "/containers/" + name_part(name) + "/logs"};
+  ask.query = {{"stdout", "1"}, {"stderr", "1"}, {"tail", options.tail ? std::to_string(*options.tail) : "all"}};
+  if (!options.since.empty()) ask.query.emplace_back("since", options.since);
+  if (options.timestamps) ask.query.emplace_back("timestamps", "1");
+  if (follow) ask.query.emplace_back("follow", "1");
+  return ask;
+}
+
+/// Keeps the beginning of what comes, up to a limit over both streams.
+struct Collected {
+  std::string text, out, err;
+  bool truncated = false;
+  bool both = false;  // whether `text` is wanted
+  Demultiplexer frames{[this](Source source, std::string_view bytes) {
+    const std::size_t room = kMostOutput - std::min(kMostOutput, out.size() + err.size());
+    if (bytes.size() > room) truncated = true;
+    bytes = bytes.substr(0, room);
+    (source == Source::err ? err : out) += bytes;
+    if (both) text += bytes;
+  }};
+};
+
+void collect(Ask& ask, const std::shared_ptr<Collected>& into) {
+  ask.on_body = [into](const http::Reply&, std::string_view bytes) {
+    into->frames.feed(bytes);
+    return http::Flow::taken;
+  };
+}
+
+}  // namespace
+
+Op<Logs> logs(ClientPtr client, const std::string& name, const LogOptions& options) {
+  auto output = std::make_shared<Collected>();
+  output->both = true;
+  Ask ask = ask_logs(name, options, false);
+  collect(ask, output);
+  return chain<Logs>([client, ask, output](Chain<Logs>& steps) {
+    steps.then<http::Reply>(std::make_unique<Answer>(client, ask), [&steps, output](const http::Reply&) {
+      steps.finish(Logs{std::move(output->text), std::move(output->out), std::move(output->err), output->truncated});
+    });
+  });
+}
+
+Follow::Follow(ClientPtr client, const std::string& name, const LogOptions& options)
+    : lines_(std::make_shared<core::Queue<LogLine>>()) {
+  auto joined = std::make_shared<Lines>([lines = lines_](Source source, std::string text) {
+    lines->push({source, std::move(text)});
+  });
+  auto frames = std::make_shared<Demultiplexer>([joined](Source source, std::string_view bytes) { joined->feed(source, bytes); });
+  Ask ask = ask_logs(name, options, true);
+  ask.on_body = [lines = lines_, frames](const http::Reply&, std::string_view bytes) {
+    if (lines->full()) return http::Flow::pause;
+    frames->feed(bytes);
+    return http::Flow::taken;
+  };
+  answer_ = std::make_unique<Answer>(std::move(client), std::move(ask));
+  lines_->on_room = [this] {
+    if (answer_) answer_->resume();
+  };
+  answer_->start([lines = lines_, joined](core::Result<http::Reply> reply) {
+    joined->finish();
+    lines->close(reply ? std::optional<core::Error>() : std::optional<core::Error>(std::move(reply).error()));
+  });
+}
+
+Follow::~Follow() { close(); }
+
+void Follow::close() {
+  lines_->on_room = nullptr;
+  answer_.reset();
+  lines_->close();
+}
+
+Op<ExecResult> exec(ClientPtr client, const std::string& name, const std::vector<std::string>& argv, const ExecOptions& options) {
+  if (argv.empty()) throw core::Failure(core::usage("exec in " + name + ": an empty command"));
+  Json env = Json::array();
+  for (const auto& [key, value] : options.env) env.push_back(key + "=" + value);
+  const std::string what = "exec " + argv.front() + " in " + name;
+  Ask create{.what = what, .method = "POST", .path = "/containers/" + name_part(name) + "/exec"};
+  create.body = Json{{"AttachStdout", true}, {"AttachStderr", true}, {"Tty", false}, {"Cmd", argv}, {"Env", env}};
+  if (!options.user.empty()) (*create.body)["User"] = options.user;
+  if (!options.workdir.empty()) (*create.body)["WorkingDir"] = options.workdir;
+
+  const auto begun = std::make_shared<core::Instant>();
+  auto output = std::make_shared<Collected>();
+  return chain<ExecResult>([client, create, what, output, begun](Chain<ExecResult>& steps) {
+    *begun = core::Loop::now();
+    steps.then<Json>(ask_json(client, create), [&steps, client, what, output, begun](const Json& made) {
+      const std::string id = text_at(made, "Id");
+      if (id.empty() || id.find_first_not_of("0123456789abcdef") != id.npos) return steps.finish(client->misunderstood({.what = what}, "no exec id"));
+      Ask start{.what = what, .method = "POST", .path = "/exec/" + id + "/start", .body = Json{{"Detach", false}, {"Tty", false}}};
+      collect(start, output);
+      steps.then<http::Reply>(std::make_unique<Answer>(client, start), [&steps, client, what, output, begun, id](const http::Reply&) {
+        const Ask inspect{.what = what, .path = "/exec/" + id + "/json"};
+        steps.then<Json>(ask_json(client, inspect), [&steps, client, what, output, begun](const Json& state) {
+          const auto code = state.find("ExitCode");
+          // Still running or without a code: the stream was cut, not ended.
+          if (code == state.end() || !code->is_number_integer() || (state.contains("Running") && state["Running"] == true)) {
+            return steps.finish(core::Error{.kind = "docker.lost", .message = what + ": the output ended before the command", .host = client->host()});
+          }
+          const double ms = std::chrono::duration<double, std::milli>(core::Loop::now() - *begun).count();
+          steps.finish(ExecResult{std::move(output->out), std::move(output->err), code->get<int>(), ms, output->truncated});
+        });
+      });
+    });
+  });
+}
+
+}  // namespace deployrun::docker
