@@ -1,0 +1,167 @@
+// `native.process.raw`: programs of this machine.
+#include "core/process.hpp"
+
+#include "bindings/context.hpp"
+#include "bindings/secret.hpp"
+#include "core/lines.hpp"
+#include "core/queue.hpp"
+#include "lua/guard.hpp"
+#include "lua/module.hpp"
+#include "lua/object.hpp"
+#include "lua/operation.hpp"
+#include "lua/options.hpp"
+#include "lua/stack.hpp"
+
+namespace deployrun::bindings {
+
+namespace {
+
+struct Line {
+  core::Output output;
+  std::string text;
+};
+
+int next_line(lua_State* L);
+
+/// Where a program's lines wait for whoever reads them.
+class Lines {
+ public:
+  using Queue = core::Queue<Line>;
+  const std::shared_ptr<Queue>& queue() const { return queue_; }
+
+  void feed(core::Output output, std::string_view bytes) {
+    splitter(output).feed(bytes, [&](std::string text) { queue_->push({output, std::move(text)}); });
+  }
+  void close() {
+    for (const core::Output output : {core::Output::out, core::Output::err}) {
+      splitter(output).finish([&](std::string text) { queue_->push({output, std::move(text)}); });
+    }
+    queue_->close();
+  }
+
+ private:
+  core::LineSplitter& splitter(core::Output output) { return output == core::Output::out ? out_ : err_; }
+  std::shared_ptr<Queue> queue_ = std::make_shared<Queue>();
+  core::LineSplitter out_;
+  core::LineSplitter err_;
+};
+
+/// A program whose lines come to an end with it, however it ends.
+class LinedProcess final : public core::Operation<core::ProcessResult> {
+ public:
+  LinedProcess(core::Loop& loop, core::ProcessOptions options, std::shared_ptr<Lines> lines)
+      : lines_(std::move(lines)), process_(loop, std::move(options)) {}
+  ~LinedProcess() override { lines_->close(); }
+  void start(Done done) override {
+    process_.start([lines = lines_, done = std::move(done)](core::Result<core::ProcessResult> result) {
+      lines->close();
+      done(std::move(result));
+    });
+  }
+  void cancel() noexcept override { process_.cancel(); }
+
+ private:
+  std::shared_ptr<Lines> lines_;
+  core::Process process_;
+};
+
+}  // namespace
+}  // namespace deployrun::bindings
+
+namespace deployrun::lua {
+
+template <>
+struct ObjectType<bindings::Lines> {
+  static constexpr const char* kName = "process.lines";
+  static constexpr luaL_Reg kMethods[] = {{"next", bindings::next_line}, {nullptr, nullptr}};
+};
+
+}  // namespace deployrun::lua
+
+namespace deployrun::bindings {
+
+namespace {
+
+/// Leaves { stdout, stderr, code, signal, ms }.
+void push_result(lua_State* L, const core::ProcessResult& result) {
+  lua_createtable(L, 0, 5);
+  lua::set_field(L, "stdout", result.out);
+  lua::set_field(L, "stderr", result.err);
+  lua::set_field(L, "code", static_cast<double>(result.code));
+  if (result.signal != 0) lua::set_field(L, "signal", static_cast<double>(result.signal));
+  lua::set_field(L, "ms", static_cast<double>(result.duration.count()));
+}
+
+/// Leaves { output = "stdout" | "stderr", text }, or nil at the end.
+void push_line(lua_State* L, const std::optional<Line>& line) {
+  if (!line) return lua_pushnil(L);
+  lua_createtable(L, 0, 2);
+  lua::set_field(L, "output", line->output == core::Output::out ? "stdout" : "stderr");
+  lua::set_field(L, "text", line->text);
+}
+
+int next_line(lua_State* L) {
+  return lua::guard(L, [L] {
+    std::unique_ptr<core::Operation<std::optional<Line>>> next =
+        std::make_unique<Lines::Queue::Next>(lua::check_object<Lines>(L, 1)->queue());
+    return lua::push_operation(L, std::move(next), push_line);
+  });
+}
+
+int lines(lua_State* L) {
+  return lua::guard(L, [L] {
+    lua::push_object(L, std::make_shared<Lines>());
+    return 1;
+  });
+}
+
+/// Arguments are seen by everybody on the machine (ps): a secret among them is refused.
+std::vector<std::string> check_argv(lua_State* L, int index) {
+  lua::check_table(L, index);
+  const int count = static_cast<int>(lua_objlen(L, index));
+  for (int i = 1; i <= count; ++i) {
+    lua_rawgeti(L, index, i);
+    if (const auto secret = to_secret(L, -1)) {
+      core::Error error = core::usage("process.run: argument " + std::to_string(i) + " is " + secret->to_string());
+      error.hint = "a program's arguments can be seen by all: pass it by `env` or `stdin`, or in a file";
+      throw core::Failure(std::move(error));
+    }
+    lua_pop(L, 1);
+  }
+  return lua::check_strings(L, index);
+}
+
+int run(lua_State* L) {
+  return lua::guard(L, [L] {
+    core::ProcessOptions process;
+    process.argv = check_argv(L, 1);
+    lua::Options options(L, 2, "process.run");
+    process.input = secret_or_string(L, options, "stdin").value_or("");
+    if (auto env = secret_map(L, options, "env")) process.env = std::move(*env);
+    process.clear_env = options.boolean("clear_env").value_or(false);
+    process.cwd = options.string("cwd").value_or("");
+    if (const auto limit = options.integer("output_limit"))
+      process.output_limit = static_cast<std::size_t>(std::max<std::int64_t>(*limit, 0));
+    if (const auto grace = options.milliseconds("grace")) process.grace = *grace;
+    std::shared_ptr<Lines> wanted;
+    if (options.push("lines")) wanted = lua::check_object<Lines>(L, -1);
+    lua_pop(L, 1);
+    options.finish();
+    std::unique_ptr<core::Operation<core::ProcessResult>> operation;
+    if (wanted) {
+      process.on_output = [wanted](core::Output output, std::string_view bytes) { wanted->feed(output, bytes); };
+      operation = std::make_unique<LinedProcess>(context(L).loop, std::move(process), wanted);
+    } else {
+      operation = std::make_unique<core::Process>(context(L).loop, std::move(process));
+    }
+    return lua::push_operation(L, std::move(operation), push_result);
+  });
+}
+
+constexpr luaL_Reg kFunctions[] = {{"run", run}, {"lines", lines}, {nullptr, nullptr}};
+
+}  // namespace
+
+int open_process(lua_State* L) { return lua::export_table(L, kFunctions); }
+
+}  // namespace deployrun::bindings

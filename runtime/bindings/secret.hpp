@@ -1,0 +1,29 @@
+// Secrets in Lua: a type of their own that concatenates and passes through, and prints as [secret:NAME]. Recipes cannot
+// read the value; only bindings can, and only to hand it to what needs it.
+#pragma once
+
+#include <lua.hpp>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "core/secret.hpp"
+#include "lua/options.hpp"
+
+namespace deployrun::bindings {
+
+/// Leaves the secret. It must have been registered with the redactor.
+void push_secret(lua_State* L, const core::Secret& secret);
+/// nullptr when the value is no secret. Never throws.
+std::shared_ptr<core::Secret> to_secret(lua_State* L, int index);
+
+/// The bytes of a string or of a secret; throws `usage` for another type. The caller passes them on and wipes what it
+/// keeps.
+std::string check_secret_or_string(lua_State* L, int index);
+/// The same for an option.
+std::optional<std::string> secret_or_string(lua_State* L, lua::Options& options, const char* key);
+/// An option that maps names to strings, numbers or secrets: environments, labels, build arguments.
+std::optional<std::map<std::string, std::string>> secret_map(lua_State* L, lua::Options& options, const char* key);
+
+}  // namespace deployrun::bindings
