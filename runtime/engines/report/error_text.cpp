@@ -1,7 +1,9 @@
 #include "report/error_text.hpp"
 
+#include <algorithm>
 #include <array>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "report/style.hpp"
@@ -126,7 +128,10 @@ void add_details(Block& block, const Json& error) {
   for (const auto& [key, value] : error.items()) {
     bool told = value.is_null() || value.is_structured();
     for (const auto each : kTold) told = told || key == each;
-    if (!told) block.row(key, scalar_text(value));
+    if (told) continue;
+    std::string label = key;
+    std::replace(label.begin(), label.end(), '_', ' ');
+    block.row(std::move(label), scalar_text(value));
   }
 }
 

@@ -88,7 +88,7 @@ void Reporter::watch(const Json& event) {
 void Reporter::arm() {
   tick_.start(kTick, [this] {
     for (const auto& sink : sinks_) sink->tick(core::Loop::now());
-    arm();
+    if (running_ > 0 && !tick_.active()) arm();
   });
 }
 

@@ -1,0 +1,222 @@
+// What people read: golden pages.
+#include "report/lines.hpp"
+
+#include <catch2/catch_test_macros.hpp>
+
+#include "capture.hpp"
+
+using namespace deployrun;
+using namespace deployrun::report;
+using test::Capture;
+
+namespace {
+
+std::string page(const std::vector<Json>& events, LinesOptions options = {}) {
+  core::Loop loop;
+  Capture capture(loop);
+  Lines lines(capture.output, options);
+  for (const Json& event : events) lines.event(event);
+  return capture.text();
+}
+
+Json started(const char* step, int hosts) { return {{"type", "step.started"}, {"step", step}, {"hosts", hosts}}; }
+Json begins(const char* step, const char* host) { return {{"type", "task.started"}, {"step", step}, {"host", host}}; }
+Json ended(const char* step, const char* host, const char* state, int ms, const char* note = "") {
+  Json event{{"type", "task.finished"}, {"step", step}, {"host", host}, {"state", state}, {"ms", ms}};
+  if (*note != '\0') event["note"] = note;
+  return event;
+}
+
+const std::vector<Json>& good_deploy() {
+  static const std::vector<Json> events{
+      {{"type", "run.started"}, {"run", "20261121-092629-k3v9qd"}, {"recipe", "recipes/prod.lua"}, {"command", "deploy"}, {"parameters", {{"version", "3f2c1a9"}}}},
+      started("look at the hosts", 2),
+      begins("look at the hosts", "web1"),
+      begins("look at the hosts", "frankfurt-2"),
+      ended("look at the hosts", "web1", "done", 131, "serves 9c41d07"),
+      ended("look at the hosts", "frankfurt-2", "done", 140, "serves 9c41d07"),
+      {{"type", "step.finished"}, {"step", "look at the hosts"}, {"state", "done"}, {"ms", 141}},
+      started("pull the image", 2),
+      begins("pull the image", "web1"),
+      begins("pull the image", "frankfurt-2"),
+      ended("pull the image", "frankfurt-2", "unchanged", 48),
+      {{"type", "pull.progress"}, {"host", "web1"}, {"bytes", 20000000}, {"total", 61000000}},
+      ended("pull the image", "web1", "done", 4180, "registry.example/shop:3f2c1a9"),
+      {{"type", "step.finished"}, {"step", "pull the image"}, {"state", "done"}, {"ms", 4190}},
+      {{"type", "shipped"}, {"app", "shop"}, {"version", "3f2c1a9"}, {"hosts", {"web1", "frankfurt-2"}}},
+      {{"type", "observer.summary"}, {"url", "https://shop.example/up"}, {"requests", 4812}, {"failed", 0}, {"longest_gap_ms", 12}},
+      {{"type", "run.finished"}, {"state", "done"}, {"ms", 12420}},
+  };
+  return events;
+}
+
+Json unhealthy() {
+  return {{"kind", "http.unhealthy"},
+          {"message", "GET http://172.18.0.4:3000/up: not healthy in 30.0 s (12 attempts, last answer 503)"},
+          {"host", "web2"},
+          {"step", "start the new container"},
+          {"hint", "is app_port the port that the app listens on?"},
+          {"attempts", 12},
+          {"history", {{{"ms", 104}, {"outcome", "connection refused"}}, {{"ms", 310}, {"outcome", "connection refused"}},
+                       {{"ms", 920}, {"outcome", "connection refused"}}, {{"ms", 1900}, {"outcome", "503 Service Unavailable"}},
+                       {{"ms", 29800}, {"outcome", "503 Service Unavailable"}}}},
+          {"cause",
+           {{"kind", "docker.exited"},
+            {"message", "container shop-web-3f2c1a9 has restarted twice"},
+            {"exit_code", 1},
+            {"logs", {"Booting shop 3f2c1a9", "KeyError: SECRET_KEY_BASE"}}}}};
+}
+
+const std::vector<Json>& bad_deploy() {
+  static const std::vector<Json> events{
+      started("start the new container", 2),
+      begins("start the new container", "web1"),
+      begins("start the new container", "web2"),
+      {{"type", "task.finished"}, {"step", "start the new container"}, {"host", "web2"}, {"state", "failed"}, {"ms", 30041}, {"error", unhealthy()}},
+      ended("start the new container", "web1", "cancelled", 30044),
+      {{"type", "step.finished"}, {"step", "start the new container"}, {"state", "failed"}, {"ms", 30050}},
+      {{"type", "step.started"}, {"step", "start the new container"}, {"undo", true}, {"hosts", 2}},
+      ended("start the new container", "web1", "undone", 412),
+      ended("start the new container", "web2", "undone", 633),
+      {{"type", "error"}, {"error", unhealthy()}},
+      {{"type", "run.finished"}, {"state", "failed_undone"}, {"ms", 34012}},
+  };
+  return events;
+}
+
+}  // namespace
+
+TEST_CASE("a deploy that goes well") {
+  CHECK(page(good_deploy()) ==
+        "deploy  recipes/prod.lua  run 20261121-092629-k3v9qd\n"
+        "  version = 3f2c1a9\n"
+        "\n"
+        "look at the hosts\n"
+        "  web1         done             0.1 s  serves 9c41d07\n"
+        "  frankfurt-2  done             0.1 s  serves 9c41d07\n"
+        "\n"
+        "pull the image\n"
+        "  frankfurt-2  unchanged        0.0 s\n"
+        "  web1         done             4.2 s  registry.example/shop:3f2c1a9\n"
+        "\n"
+        "shipped  shop 3f2c1a9 on 2 hosts\n"
+        "\n"
+        "observed https://shop.example/up: 4812 requests, 0 failed, longest gap 12 ms\n"
+        "\n"
+        "done in 12.4 s: 4 tasks, 1 unchanged\n");
+}
+
+TEST_CASE("a deploy that fails tells the whole story once") {
+  CHECK(page(bad_deploy()) ==
+        "start the new container\n"
+        "  web2   failed          30.0 s  GET http://172.18.0.4:3000/up: not healthy in 30.0 s (12 attempts, last answer 503)\n"
+        "  web1   cancelled       30.0 s\n"
+        "\n"
+        "undo: start the new container\n"
+        "  web1   undone           0.4 s\n"
+        "  web2   undone           0.6 s\n"
+        "\n"
+        "error: GET http://172.18.0.4:3000/up: not healthy in 30.0 s (12 attempts, last answer 503)\n"
+        "  in       web2, start the new container\n"
+        "  probes   3 x connection refused, from 0.1 s to 0.9 s\n"
+        "           2 x 503 Service Unavailable, from 1.9 s to 29.8 s\n"
+        "  attempts 12\n"
+        "  because  container shop-web-3f2c1a9 has restarted twice\n"
+        "  log      | Booting shop 3f2c1a9\n"
+        "           | KeyError: SECRET_KEY_BASE\n"
+        "  exit code 1\n"
+        "  kind     http.unhealthy\n"
+        "  try      is app_port the port that the app listens on?\n"
+        "\n"
+        "failed after 34.0 s; all that it changed is undone\n");
+}
+
+TEST_CASE("an undo that failed says what is left and what to type") {
+  CHECK(page({{{"type", "run.finished"},
+               {"state", "needs_person"},
+               {"ms", 61000},
+               {"left", {"web2: undoing switch traffic failed: connection lost"}},
+               {"next", {"deployrun recipes/prod.lua --abort"}}}}) ==
+        "failed after 1 min 01 s and could not be undone: a person has to look at it\n"
+        "  left: web2: undoing switch traffic failed: connection lost\n"
+        "  next: deployrun recipes/prod.lua --abort\n");
+}
+
+TEST_CASE("quiet leaves data, warnings, errors and the end") {
+  std::vector<Json> events = good_deploy();
+  events.insert(events.begin() + 3, Json{{"type", "log"}, {"level", "info"}, {"message", "not worth it"}});
+  events.insert(events.begin() + 3, Json{{"type", "log"}, {"level", "warning"}, {"message", "disk 91 % full"}, {"host", "web1"}});
+  events.insert(events.begin() + 3, Json{{"type", "print"}, {"text", "some data\n"}});
+  CHECK(page(events, {.verbosity = -1}) ==
+        "some data\n"
+        "  warning: web1: disk 91 % full\n"
+        "\n"
+        "shipped  shop 3f2c1a9 on 2 hosts\n"
+        "\n"
+        "observed https://shop.example/up: 4812 requests, 0 failed, longest gap 12 ms\n"
+        "\n"
+        "done in 12.4 s: 4 tasks, 1 unchanged\n");
+}
+
+TEST_CASE("-v shows what starts and how far it is, -vv what it says") {
+  const std::vector<Json> events{begins("s", "web1"),
+                                 {{"type", "pull.progress"}, {"host", "web1"}, {"bytes", 20000000}, {"total", 61000000}},
+                                 {{"type", "probe.failed"}, {"host", "web1"}, {"ms", 104}, {"outcome", "connection refused"}},
+                                 {{"type", "task.output"}, {"host", "web1"}, {"stream", "stdout"}, {"line", "migrating"}},
+                                 {{"type", "log"}, {"level", "debug"}, {"message", "docker stop 3f2c"}}};
+  CHECK(page(events).empty());
+  CHECK(page(events, {.verbosity = 1}) ==
+        "  web1   started\n"
+        "  web1   20 MB of 61 MB\n"
+        "  web1   probe            0.1 s  connection refused\n"
+        "  docker stop 3f2c\n");
+  CHECK(page(events, {.verbosity = 2}).find("  web1   | migrating\n") != std::string::npos);
+}
+
+TEST_CASE("a retry and a step done before") {
+  Json retry = ended("pull", "web1", "failed", 2000);
+  retry["retry"] = true;
+  retry["error"] = {{"kind", "docker.pull"}, {"message", "429 Too Many Requests\nand more"}};
+  CHECK(page({started("pull", 1), retry, {{"type", "step.finished"}, {"step", "pull"}, {"state", "failed"}},
+              {{"type", "step.finished"}, {"step", "start"}, {"state", "recorded"}}}) ==
+        "pull\n"
+        "  web1   failed           2.0 s  429 Too Many Requests; trying again\n"
+        "\n"
+        "start\n"
+        "  was done before\n");
+}
+
+TEST_CASE("GitHub Actions get folds and one annotation per error") {
+  const std::string text = page(bad_deploy(), {.github = true});
+  CHECK(text.starts_with("::group::start the new container\n  web2   failed"));
+  CHECK(text.find("::endgroup::\n\n::group::undo: start the new container\n") != std::string::npos);
+  CHECK(text.find("::endgroup::\n\nerror: GET") != std::string::npos);
+  CHECK(text.find("::error title=web2%3A start the new container::GET http://172.18.0.4:3000/up: not healthy in 30.0 s (12 "
+                  "attempts, last answer 503)\n") != std::string::npos);
+}
+
+TEST_CASE("colour marks states and nothing else") {
+  const std::string text = page({ended("pull", "web1", "failed", 100), ended("pull", "web2", "done", 100)}, {.color = true});
+  CHECK(text == "  web1   \x1b[31mfailed     \x1b[0m      0.1 s\n  web2   done             0.1 s\n");
+}
+
+TEST_CASE("silence is broken with the names of what still runs") {
+  core::Loop loop;
+  Capture capture(loop);
+  Lines lines(capture.output, {});
+  lines.event(begins("pull", "web1"));
+  lines.event(begins("pull", "web2"));
+  lines.event({{"type", "pull.progress"}, {"host", "web2"}, {"bytes", 20000000}, {"total", 61000000}});
+  const auto now = core::Loop::now();
+  lines.tick(now + std::chrono::seconds(20));
+  CHECK(capture.text().empty());
+  lines.tick(now + std::chrono::seconds(31));
+  lines.tick(now + std::chrono::seconds(32));
+  CHECK(capture.text() == "  still running after 31.0 s: web1, web2 (20 MB of 61 MB)\n");
+}
+
+TEST_CASE("data can go elsewhere, with a prefix where a host said it") {
+  const std::vector<Json> events{{{"type", "print"}, {"host", "web1"}, {"text", "one\ntwo\n"}}};
+  CHECK(page(events) == "web1   one\nweb1   two\n");
+  CHECK(page(events, {.data = false}).empty());
+}
