@@ -1,0 +1,360 @@
+// `native.ssh.raw`: sessions on other hosts, their commands, files and dials.
+#include <array>
+#include <charconv>
+
+#include "bindings/context.hpp"
+#include "bindings/dial.hpp"
+#include "bindings/output_lines.hpp"
+#include "bindings/secret.hpp"
+#include "lua/guard.hpp"
+#include "lua/module.hpp"
+#include "lua/object.hpp"
+#include "lua/operation.hpp"
+#include "lua/options.hpp"
+#include "lua/stack.hpp"
+#include "ssh/connect.hpp"
+#include "ssh/exec.hpp"
+#include "ssh/transfer.hpp"
+
+namespace deployrun::bindings {
+namespace {
+int exec(lua_State* L);
+int upload(lua_State* L);
+int write(lua_State* L);
+int download(lua_State* L);
+int read(lua_State* L);
+int dial_unix(lua_State* L);
+int dial_tcp(lua_State* L);
+int dial_exec(lua_State* L);
+int host(lua_State* L);
+int alive(lua_State* L);
+int stats(lua_State* L);
+int close(lua_State* L);
+}  // namespace
+}  // namespace deployrun::bindings
+
+namespace deployrun::lua {
+
+template <>
+struct ObjectType<ssh::Session> {
+  static constexpr const char* kName = "ssh.session";
+  static constexpr luaL_Reg kMethods[] = {
+      {"exec", bindings::exec},           {"upload", bindings::upload},     {"write", bindings::write},
+      {"download", bindings::download},   {"read", bindings::read},         {"dial_unix", bindings::dial_unix},
+      {"dial_tcp", bindings::dial_tcp},   {"dial_exec", bindings::dial_exec}, {"host", bindings::host},
+      {"alive", bindings::alive},         {"stats", bindings::stats},       {"close", bindings::close},
+      {nullptr, nullptr}};
+};
+
+template <>
+struct ObjectType<ssh::KeyStore> {
+  static constexpr const char* kName = "ssh.keys";
+  static constexpr luaL_Reg kMethods[] = {{nullptr, nullptr}};
+};
+
+}  // namespace deployrun::lua
+
+namespace deployrun::bindings {
+namespace {
+
+std::shared_ptr<ssh::Session> check_session(lua_State* L) { return lua::check_object<ssh::Session>(L, 1); }
+
+void push_session(lua_State* L, const std::shared_ptr<ssh::Session>& session) { lua::push_object(L, session); }
+
+std::optional<ssh::HostKeys> host_keys(lua::Options& options) {
+  const auto mode = options.string("host_keys");
+  if (!mode) return {};
+  if (*mode == "strict") return ssh::HostKeys::strict;
+  if (*mode == "accept-new") return ssh::HostKeys::accept_new;
+  throw core::Failure(core::usage("ssh.connect: option `host_keys` must be \"strict\" or \"accept-new\", got \"" + *mode + "\""));
+}
+
+int connect(lua_State* L) {
+  return lua::guard(L, [L] {
+    const auto keys = lua::check_object<ssh::KeyStore>(L, lua_upvalueindex(1));
+    lua::Options options(L, 1, "ssh.connect");
+    ssh::ConnectOptions to;
+    to.host = options.require_string("host");
+    if (const auto port = options.integer("port")) {
+      if (*port < 1 || *port > 65535) throw core::Failure(core::usage("ssh.connect: option `port` must be 1 to 65535"));
+      to.port = static_cast<unsigned>(*port);
+    }
+    to.user = options.string("user");
+    to.identity_files = options.strings("identity").value_or(std::vector<std::string>{});
+    if (options.push("passphrase")) {
+      if (const auto secret = to_secret(L, -1)) {
+        to.passphrase = *secret;
+      } else {
+        to.passphrase = core::Secret("passphrase", lua::check_string(L, lua_gettop(L)));
+      }
+    }
+    lua_pop(L, 1);
+    to.identities_only = options.boolean("identities_only");
+    to.agent = options.string("agent");
+    to.known_hosts = options.strings("known_hosts").value_or(std::vector<std::string>{});
+    to.host_keys = host_keys(options);
+    to.connect_timeout = options.milliseconds("connect_timeout");
+    to.ssh_config = options.boolean("ssh_config").value_or(true);
+    to.ssh_config_file = options.string("ssh_config_file").value_or("");
+    options.finish();
+    std::unique_ptr<core::Operation<std::shared_ptr<ssh::Session>>> operation =
+        std::make_unique<ssh::Connect>(context(L).loop, keys, std::move(to));
+    return lua::push_operation(L, std::move(operation), push_session);
+  });
+}
+
+/// A list of words, or a string for the shell. Arguments are seen by everybody on the host: no secret among them.
+ssh::Command check_command(lua_State* L, int index, const std::string& what) {
+  ssh::Command command;
+  const auto refuse = [&what](const core::Secret& secret) {
+    core::Error error = core::usage(what + ": the command holds " + secret.to_string());
+    error.hint = "a command's words can be seen by all on the host: pass it by `env` or `stdin`";
+    throw core::Failure(std::move(error));
+  };
+  if (const auto secret = to_secret(L, index)) refuse(*secret);
+  if (lua_type(L, index) == LUA_TSTRING) {
+    command.shell = lua::check_string(L, index);
+    return command;
+  }
+  lua::check_table(L, index);
+  const int count = static_cast<int>(lua_objlen(L, index));
+  for (int i = 1; i <= count; ++i) {
+    lua_rawgeti(L, index, i);
+    if (const auto secret = to_secret(L, -1)) refuse(*secret);
+    lua_pop(L, 1);
+  }
+  command.argv = lua::check_strings(L, index);
+  return command;
+}
+
+/// Names to strings or secrets; secrets go another way than the command's line.
+void take_env(lua_State* L, lua::Options& options, ssh::Command& command, const std::string& what) {
+  if (options.push("env")) {
+    const int table = lua_gettop(L);
+    if (!lua_istable(L, table)) throw core::Failure(core::usage(what + ": option `env` must be a table of strings"));
+    for (lua_pushnil(L); lua_next(L, table) != 0; lua_pop(L, 1)) {
+      if (lua_type(L, -2) != LUA_TSTRING) throw core::Failure(core::usage(what + ": option `env` must have names as keys"));
+      const std::string name = lua_tostring(L, -2);
+      if (const auto secret = to_secret(L, -1)) {
+        command.secret_env.emplace(name, *secret);
+      } else if (lua_isstring(L, -1) != 0) {
+        lua_pushvalue(L, -1);
+        std::size_t size = 0;
+        const char* text = lua_tolstring(L, -1, &size);
+        command.env[name].assign(text, size);
+        lua_pop(L, 1);
+      } else {
+        throw core::Failure(core::usage(what + ": option `env`: " + name + " must be a string"));
+      }
+    }
+  }
+  lua_pop(L, 1);
+}
+
+/// Leaves { stdout, stderr, code, signal, ms }.
+void push_result(lua_State* L, const ssh::ExecResult& result) {
+  lua_createtable(L, 0, 5);
+  lua::set_field(L, "stdout", result.out);
+  lua::set_field(L, "stderr", result.err);
+  lua::set_field(L, "code", static_cast<double>(result.code));
+  if (!result.signal.empty()) lua::set_field(L, "signal", result.signal);
+  lua::set_field(L, "ms", static_cast<double>(result.duration.count()));
+}
+
+/// A command whose lines come to an end with it, however it ends.
+class LinedExec final : public core::Operation<ssh::ExecResult> {
+ public:
+  LinedExec(std::shared_ptr<ssh::Session> session, ssh::ExecOptions options, std::shared_ptr<OutputLines> lines)
+      : lines_(std::move(lines)), exec_(std::move(session), std::move(options)) {}
+  ~LinedExec() override { lines_->close(); }
+  void start(Done done) override {
+    exec_.start([lines = lines_, done = std::move(done)](core::Result<ssh::ExecResult> result) {
+      lines->close();
+      done(std::move(result));
+    });
+  }
+  void cancel() noexcept override { exec_.cancel(); }
+
+ private:
+  std::shared_ptr<OutputLines> lines_;
+  ssh::Exec exec_;
+};
+
+int exec(lua_State* L) {
+  return lua::guard(L, [L] {
+    const auto session = check_session(L);
+    ssh::ExecOptions command;
+    command.command = check_command(L, 2, "ssh.exec");
+    lua::Options options(L, 3, "ssh.exec");
+    command.input = secret_or_string(L, options, "stdin").value_or("");
+    take_env(L, options, command.command, "ssh.exec");
+    if (const auto limit = options.integer("output_limit")) {
+      command.output_limit = static_cast<std::size_t>(std::max<std::int64_t>(*limit, 0));
+    }
+    command.keep_output = options.boolean("keep_output").value_or(true);
+    std::shared_ptr<OutputLines> wanted;
+    if (options.push("lines")) wanted = lua::check_object<OutputLines>(L, lua_gettop(L));
+    lua_pop(L, 1);
+    options.finish();
+    std::unique_ptr<core::Operation<ssh::ExecResult>> operation;
+    if (wanted) {
+      command.on_output = [wanted](core::Output output, std::string_view bytes) { wanted->feed(output, bytes); };
+      operation = std::make_unique<LinedExec>(session, std::move(command), wanted);
+    } else {
+      operation = std::make_unique<ssh::Exec>(session, std::move(command));
+    }
+    return lua::push_operation(L, std::move(operation), push_result);
+  });
+}
+
+/// Leaves { bytes, mode = "0644", ms }.
+void push_transferred(lua_State* L, const ssh::Transferred& done) {
+  std::array<char, 8> mode{};
+  std::snprintf(mode.data(), mode.size(), "%04o", static_cast<unsigned>(done.mode));
+  lua_createtable(L, 0, 3);
+  lua::set_field(L, "bytes", static_cast<double>(done.bytes));
+  lua::set_field(L, "mode", mode.data());
+  lua::set_field(L, "ms", static_cast<double>(done.duration.count()));
+}
+
+ssh::PutOptions check_put(lua_State* L, int index, const std::string& what) {
+  lua::Options options(L, index, what);
+  ssh::PutOptions put;
+  if (const auto mode = options.string("mode")) {
+    unsigned value = 0;
+    const auto [end, wrong] = std::from_chars(mode->data(), mode->data() + mode->size(), value, 8);
+    if (wrong != std::errc{} || end != mode->data() + mode->size() || value > 07777U) {
+      throw core::Failure(core::usage(what + ": option `mode` must be octal, such as \"0644\", got \"" + *mode + "\""));
+    }
+    put.mode = static_cast<mode_t>(value);
+  }
+  put.owner = options.string("owner").value_or("");
+  put.make_parents = options.boolean("make_parents").value_or(false);
+  options.finish();
+  return put;
+}
+
+int upload(lua_State* L) {
+  return lua::guard(L, [L] {
+    std::unique_ptr<core::Operation<ssh::Transferred>> operation = std::make_unique<ssh::Upload>(
+        check_session(L), ssh::Upload::FromFile{lua::check_string(L, 2)}, lua::check_string(L, 3), check_put(L, 4, "ssh.upload"));
+    return lua::push_operation(L, std::move(operation), push_transferred);
+  });
+}
+
+int write(lua_State* L) {
+  return lua::guard(L, [L] {
+    std::unique_ptr<core::Operation<ssh::Transferred>> operation = std::make_unique<ssh::Upload>(
+        check_session(L), check_secret_or_string(L, 2), lua::check_string(L, 3), check_put(L, 4, "ssh.write"));
+    return lua::push_operation(L, std::move(operation), push_transferred);
+  });
+}
+
+int download(lua_State* L) {
+  return lua::guard(L, [L] {
+    std::unique_ptr<core::Operation<ssh::Transferred>> operation =
+        std::make_unique<ssh::Download>(check_session(L), lua::check_string(L, 2), lua::check_string(L, 3));
+    return lua::push_operation(L, std::move(operation), push_transferred);
+  });
+}
+
+int read(lua_State* L) {
+  return lua::guard(L, [L] {
+    const auto session = check_session(L);
+    std::string path = lua::check_string(L, 2);
+    lua::Options options(L, 3, "ssh.read");
+    const std::int64_t limit = options.integer("limit").value_or(std::int64_t{8} << 20U);
+    options.finish();
+    std::unique_ptr<core::Operation<std::string>> operation =
+        std::make_unique<ssh::ReadFile>(session, std::move(path), static_cast<std::size_t>(std::max<std::int64_t>(limit, 0)));
+    return lua::push_operation(L, std::move(operation),
+                               [](lua_State* state, const std::string& bytes) { lua::push_string(state, bytes); });
+  });
+}
+
+int dial_unix(lua_State* L) {
+  return lua::guard(L, [L] {
+    const auto session = check_session(L);
+    const std::string path = lua::check_string(L, 2);
+    push_dialer(L, {session->dial({ssh::Destination::Kind::streamlocal, path, 0}), path + " on " + session->host(), session->host()});
+    return 1;
+  });
+}
+
+int dial_tcp(lua_State* L) {
+  return lua::guard(L, [L] {
+    const auto session = check_session(L);
+    const std::string name = lua::check_string(L, 2);
+    const std::int64_t port = lua::check_integer(L, 3);
+    if (port < 1 || port > 65535) throw core::Failure(core::usage("dial_tcp: the port must be 1 to 65535"));
+    push_dialer(L, {session->dial({ssh::Destination::Kind::tcp, name, static_cast<unsigned>(port)}),
+                    name + ":" + std::to_string(port) + " from " + session->host(), session->host()});
+    return 1;
+  });
+}
+
+int dial_exec(lua_State* L) {
+  return lua::guard(L, [L] {
+    const auto session = check_session(L);
+    ssh::Command command = check_command(L, 2, "ssh.dial_exec");
+    ssh::command_line(command);  // a command that cannot be is refused here, not at the first dial
+    const std::string name = command.argv.empty() ? "sh" : command.argv[0];
+    push_dialer(L, {session->dial_exec(std::move(command)), name + " on " + session->host(), session->host()});
+    return 1;
+  });
+}
+
+int host(lua_State* L) {
+  return lua::guard(L, [L] {
+    lua::push_string(L, check_session(L)->host());
+    return 1;
+  });
+}
+
+int alive(lua_State* L) {
+  return lua::guard(L, [L] {
+    lua_pushboolean(L, check_session(L)->alive() ? 1 : 0);
+    return 1;
+  });
+}
+
+/// Leaves { round_trips, bytes_in, bytes_out }.
+int stats(lua_State* L) {
+  return lua::guard(L, [L] {
+    const auto session = check_session(L);
+    const ssh::Transport& transport = session->transport();
+    lua_createtable(L, 0, 3);
+    lua::set_field(L, "round_trips", static_cast<double>(transport.round_trips()));
+    lua::set_field(L, "bytes_in", static_cast<double>(transport.bytes_in()));
+    lua::set_field(L, "bytes_out", static_cast<double>(transport.bytes_out()));
+    return 1;
+  });
+}
+
+int close(lua_State* L) {
+  return lua::guard(L, [L] {
+    check_session(L)->close();
+    return 0;
+  });
+}
+
+int lines(lua_State* L) {
+  return lua::guard(L, [L] {
+    lua::push_object(L, std::make_shared<OutputLines>());
+    return 1;
+  });
+}
+
+}  // namespace
+
+int open_ssh(lua_State* L) {
+  lua_newtable(L);
+  lua::push_object(L, std::make_shared<ssh::KeyStore>(context(L).loop));  // one for all sessions of the VM
+  lua_pushcclosure(L, connect, 1);
+  lua_setfield(L, -2, "connect");
+  lua_pushcfunction(L, lines);
+  lua_setfield(L, -2, "lines");
+  return 1;
+}
+
+}  // namespace deployrun::bindings

@@ -1,0 +1,216 @@
+--- Other hosts over SSH: one session per host, many commands, files and streams over it. Host keys are always checked.
+
+local raw = require "native.ssh.raw"
+local await = require("native.task").await
+local text = require "native.text"
+
+local M = {}
+
+--- @class SshOptions
+--- @field port? integer
+--- @field user? string
+--- @field identity? string|string[]    private key files, offered before the agent's other keys
+--- @field passphrase? string|Secret    for encrypted ones
+--- @field identities_only? boolean     of the agent's keys only those of the identity files
+--- @field agent? string                the agent's socket; "" for none; default: as OpenSSH (SSH_AUTH_SOCK)
+--- @field known_hosts? string|string[] instead of OpenSSH's files; "accept-new" writes to the first
+--- @field host_keys? "strict"|"accept-new"  what becomes of a host that nobody knows; a changed key is always refused
+--- @field connect_timeout? string      default "15s"
+--- @field ssh_config? boolean|string   false: leave ~/.ssh/config aside; a path: read that one instead
+
+--- @class SshResult
+--- @field stdout string
+--- @field stderr string
+--- @field code integer     128 + n where signal n ended it
+--- @field signal? string   "KILL" …
+--- @field ms number
+
+--- @class SshExecOptions
+--- @field stdin? string|Secret
+--- @field env? table<string, string|Secret>  secrets travel by stdin and are seen by nobody on the host
+--- @field output_limit? integer  bytes of both outputs together; default 8 MiB; more ends the command
+--- @field keep_output? boolean   false: only `lines` gets it, without a limit
+--- @field lines? SshLines        see `M.lines`
+
+--- @class SshPutOptions
+--- @field mode? string           octal, such as "0644"; default: the replaced file's, else "0644"
+--- @field owner? string          "user" or "user:group"; default: the replaced file's where we may
+--- @field make_parents? boolean  missing folders above it are made
+
+--- @class SshLine
+--- @field output "stdout"|"stderr"
+--- @field text string
+
+--- @class SshLines
+local Lines = {}
+Lines.__index = Lines
+
+--- The next line of output, as soon as it is there; nil at the end.
+--- @async
+--- @return SshLine?
+function Lines:next()
+  return await(self._raw:next())
+end
+
+--- A place for a command's lines: given to `exec` as `lines` in one task, read with `next` in another.
+--- @return SshLines
+function M.lines()
+  return setmetatable({ _raw = raw.lines() }, Lines)
+end
+
+--- @class SshSession
+--- @field name string  the host as it was given, without user and port
+local Session = {}
+Session.__index = Session
+
+--- Connects, checks who the host is and proves who we are. Raises `ssh.resolve`, `ssh.connect`, `ssh.handshake`,
+--- `ssh.host_unknown`, `ssh.host_changed`, `ssh.host_revoked`, `ssh.auth`, `ssh.config`.
+--- @async
+--- @param host string            "10.0.0.5", "deploy@web-1:2222", "[::1]:22", an alias of ~/.ssh/config
+--- @param options? SshOptions
+--- @return SshSession
+function M.connect(host, options)
+  local given = {}
+  for key, value in pairs(options or {}) do given[key] = value end
+  given.host = host
+  given.connect_timeout = text.duration_option(given.connect_timeout, "connect_timeout")
+  if type(given.identity) == "string" then given.identity = { given.identity } end
+  if type(given.known_hosts) == "string" then given.known_hosts = { given.known_hosts } end
+  if type(given.ssh_config) == "string" then
+    given.ssh_config_file, given.ssh_config = given.ssh_config, nil
+  end
+  local session = await(raw.connect(given))
+  return setmetatable({ _raw = session, name = session:host() }, Session)
+end
+
+--- Runs a command to its end. An exit code other than 0 is a result. Cancelled (a timeout too), the remote process is
+--- ended: TERM, KILL after two seconds. Raises `ssh.exec`, `ssh.output_limit`, `ssh.channel`, `ssh.lost`, `ssh.closed`.
+--- @async
+--- @param command string[]|string  words that no shell ever splits; a string is run by `sh -c`
+--- @param options? SshExecOptions
+--- @return SshResult
+function Session:exec(command, options)
+  local given = options
+  if options and options.lines then
+    given = {}
+    for key, value in pairs(options) do given[key] = value end
+    given.lines = options.lines._raw
+  end
+  return await(self._raw:exec(command, given))
+end
+
+--- Sends a local file; it replaces the remote one in one moment. Raises `ssh.file`, `ssh.transfer`, `ssh.directory`.
+--- @async
+--- @param from string  local path
+--- @param to string    remote path; relative ones begin at the login user's home
+--- @param options? SshPutOptions
+--- @return { bytes: integer, mode: string, ms: number }
+function Session:upload(from, to, options)
+  return await(self._raw:upload(from, to, options))
+end
+
+--- Writes bytes to a remote file; it replaces the old one in one moment. Raises `ssh.transfer`, `ssh.directory`.
+--- @async
+--- @param bytes string|Secret
+--- @param to string
+--- @param options? SshPutOptions
+--- @return { bytes: integer, mode: string, ms: number }
+function Session:write(bytes, to, options)
+  return await(self._raw:write(bytes, to, options))
+end
+
+--- Fetches a remote file, with its permission bits; it replaces the local one in one moment. Raises `ssh.not_found`,
+--- `ssh.directory`, `ssh.transfer`, `ssh.file`.
+--- @async
+--- @param from string  remote path
+--- @param to string    local path
+--- @return { bytes: integer, mode: string, ms: number }
+function Session:download(from, to)
+  return await(self._raw:download(from, to))
+end
+
+--- A small remote file. Raises `ssh.not_found`, `ssh.directory`, `ssh.output_limit`, `ssh.transfer`.
+--- @async
+--- @param path string
+--- @param options? { limit?: integer }  bytes; default 8 MiB
+--- @return string bytes
+function Session:read(path, options)
+  return await(self._raw:read(path, options))
+end
+
+--- What is there, or nil. A symlink is not followed.
+--- @async
+--- @param path string
+--- @return { type: "file"|"directory"|"symlink"|"other", size: integer, mode: string, user: string, group: string }?
+function Session:stat(path)
+  local script = '[ -e "$1" ] || [ -L "$1" ] || exit 94; exec stat -c "%s %a %U %G %F" -- "$1"'
+  local result = self:exec({ "sh", "-c", script, "sh", path })
+  if result.code == 94 then return nil end
+  local size, mode, user, group, kind = result.stdout:match("^(%d+) (%d+) (%S+) (%S+) ([^\n]*)")
+  if result.code ~= 0 or not size then
+    error({ kind = "ssh.transfer", message = "stat " .. path .. " on " .. self.name .. ": " .. text.clean(result.stderr),
+      host = self.name, code = result.code, stderr = result.stderr }, 0)
+  end
+  local types = { directory = "directory", ["symbolic link"] = "symlink" }
+  return { type = kind:find("^regular") and "file" or types[kind] or "other", size = tonumber(size),
+    mode = ("%04d"):format(mode), user = user, group = group }
+end
+
+--- Removes a file, a symlink or an empty directory; with `recursive` all in it. True when it was there.
+--- @async
+--- @param path string
+--- @param options? { recursive?: boolean }
+--- @return boolean removed
+function Session:remove(path, options)
+  local how = 'if [ -d "$1" ] && [ ! -L "$1" ]; then exec rmdir -- "$1"; else exec rm -f -- "$1"; fi'
+  if options and options.recursive then how = 'exec rm -rf -- "$1"' end
+  local result = self:exec({ "sh", "-c", '[ -e "$1" ] || [ -L "$1" ] || exit 94; ' .. how, "sh", path })
+  if result.code == 94 then return false end
+  if result.code ~= 0 then
+    error({ kind = "ssh.transfer", message = "remove " .. path .. " on " .. self.name .. ": " .. text.clean(result.stderr),
+      host = self.name, code = result.code, stderr = result.stderr }, 0)
+  end
+  return true
+end
+
+--- A dial to a unix socket of that host, for `docker` and `http`. A refusal shows when it is used, as
+--- `ssh.forwarding_refused`: forbidden by the server, or nobody listens there.
+--- @param path string
+--- @return userdata dial
+function Session:dial_unix(path)
+  return self._raw:dial_unix(path)
+end
+
+--- A dial to a TCP port as that host reaches it. Raises at use `ssh.forwarding_refused`, `ssh.forward_connect`.
+--- @param host string
+--- @param port integer
+--- @return userdata dial
+function Session:dial_tcp(host, port)
+  return self._raw:dial_tcp(host, port)
+end
+
+--- A dial to a command's stdin and stdout (`docker system dial-stdio`). A code other than 0 is `ssh.exec` at its end.
+--- @param command string[]|string
+--- @return userdata dial
+function Session:dial_exec(command)
+  return self._raw:dial_exec(command)
+end
+
+--- False once the connection is lost or closed.
+--- @return boolean
+function Session:alive()
+  return self._raw:alive()
+end
+
+--- How often an answer was waited for, and the bytes both ways, since the connection began.
+--- @return { round_trips: integer, bytes_in: integer, bytes_out: integer }
+function Session:stats()
+  return self._raw:stats()
+end
+
+--- Says goodbye; whatever still runs over it fails with `ssh.closed`. May be called again.
+function Session:close()
+  self._raw:close()
+end
+
+return M
