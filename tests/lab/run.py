@@ -4,7 +4,8 @@
     tests/lab/run.py [--list] [--folder DIR] [pattern ...]
 
 A pattern selects tests whose `file::name` contains it. A function's attribute `timeout` (seconds, 300) limits it.
-A test that raises labkit.Skip is skipped with its reason; with CI=true in the environment that is a failure.
+A test that raises labkit.Skip is skipped with its reason; with CI=true in the environment that is a failure. Text that a
+test returns is what it measured: it is printed below its name.
 Exit: 0 all passed, 1 some failed, 2 usage.
 """
 
@@ -15,6 +16,7 @@ import io
 import os
 import signal
 import sys
+import textwrap
 import time
 import traceback
 from pathlib import Path
@@ -50,8 +52,8 @@ def run_test(function):
     signal.alarm(getattr(function, "timeout", TIMEOUT))
     try:
         with contextlib.redirect_stdout(output):
-            function()
-        return "ok", ""
+            measured = function()
+        return "ok", measured or ""
     except Skip as reason:
         return "SKIPPED", str(reason)
     except Exception:
@@ -84,6 +86,8 @@ def main():
         print(f"{outcome:8}{name} ({time.monotonic() - begin:.1f} s){reason}", flush=True)
         if outcome == "FAILED":
             print(text, flush=True)
+        elif outcome == "ok" and text:
+            print(textwrap.indent(text.rstrip(), " " * 8), flush=True)
     print(f"{counts['ok']} passed, {counts['FAILED']} failed, {counts['SKIPPED']} skipped", flush=True)
     must_not_skip = os.environ.get("CI") == "true"
     return 1 if counts["FAILED"] or (must_not_skip and counts["SKIPPED"]) else 0
