@@ -5,6 +5,7 @@ import json
 import re
 import tarfile
 
+BY_FILE = "{deployrun.upstream}"  # the upstream of a Caddy that deployrun set up
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # kamal-proxy writes them into pipes too
 
 
@@ -89,11 +90,24 @@ def _caddy_routes(engine, inspected):
 
     def walk(node):
         if isinstance(node, dict):
-            found.update(_name_of(u["dial"], inspected) for u in node.get("upstreams", []) if "dial" in u)
+            dials = {u["dial"] for u in node.get("upstreams", []) if "dial" in u}
+            if BY_FILE in dials:
+                dials = dials - {BY_FILE} | set(_caddy_files(engine))
+            found.update(_name_of(dial, inspected) for dial in dials)
         for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
             walk(child)
     walk(caddy_config(engine))
     return sorted(found)
+
+
+def _caddy_files(engine):
+    """What the files say that deployrun switches Caddy with (stdlib/proxy/caddy.lua): more than one while it drains."""
+    status, data = engine.raw("GET", "/containers/caddy/archive?path=/deployrun")
+    if status != 200:
+        return []
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        paths = [member.name.split("/") for member in tar if member.isfile()]
+    return [parts[-1] for parts in paths if parts[-2] == "serving" or parts[-1] == "maintenance"]
 
 
 def caddy_config(engine):
