@@ -5,17 +5,21 @@ namespace deployrun::bindings {
 // One per binding file.
 int open_files(lua_State* L);
 int open_json(lua_State* L);
+int open_journal(lua_State* L);
 int open_log(lua_State* L);
 int open_process(lua_State* L);
+int open_report(lua_State* L);
 int open_secret(lua_State* L);
+int open_ssh(lua_State* L);
 int open_yaml(lua_State* L);
 int open_text(lua_State* L);
 
 std::vector<lua::NativeModule> modules() {
   return {
-      {"native.files.raw", open_files},     {"native.json.raw", open_json},     {"native.log.raw", open_log},
-      {"native.process.raw", open_process}, {"native.secret.raw", open_secret}, {"native.yaml.raw", open_yaml},
-      {"native.text.raw", open_text},
+      {"native.journal.raw", open_journal}, {"native.report.raw", open_report}, {"native.files.raw", open_files},
+      {"native.json.raw", open_json},       {"native.log.raw", open_log},       {"native.process.raw", open_process},
+      {"native.secret.raw", open_secret},   {"native.yaml.raw", open_yaml},     {"native.text.raw", open_text},
+      {"native.ssh.raw", open_ssh},
   };
 }
 

@@ -38,12 +38,19 @@ namespace deployrun::lua {
 template <>
 struct ObjectType<ssh::Session> {
   static constexpr const char* kName = "ssh.session";
-  static constexpr luaL_Reg kMethods[] = {
-      {"exec", bindings::exec},           {"upload", bindings::upload},     {"write", bindings::write},
-      {"download", bindings::download},   {"read", bindings::read},         {"dial_unix", bindings::dial_unix},
-      {"dial_tcp", bindings::dial_tcp},   {"dial_exec", bindings::dial_exec}, {"host", bindings::host},
-      {"alive", bindings::alive},         {"stats", bindings::stats},       {"close", bindings::close},
-      {nullptr, nullptr}};
+  static constexpr luaL_Reg kMethods[] = {{"exec", bindings::exec},
+                                          {"upload", bindings::upload},
+                                          {"write", bindings::write},
+                                          {"download", bindings::download},
+                                          {"read", bindings::read},
+                                          {"dial_unix", bindings::dial_unix},
+                                          {"dial_tcp", bindings::dial_tcp},
+                                          {"dial_exec", bindings::dial_exec},
+                                          {"host", bindings::host},
+                                          {"alive", bindings::alive},
+                                          {"stats", bindings::stats},
+                                          {"close", bindings::close},
+                                          {nullptr, nullptr}};
 };
 
 template <>
@@ -66,7 +73,8 @@ std::optional<ssh::HostKeys> host_keys(lua::Options& options) {
   if (!mode) return {};
   if (*mode == "strict") return ssh::HostKeys::strict;
   if (*mode == "accept-new") return ssh::HostKeys::accept_new;
-  throw core::Failure(core::usage("ssh.connect: option `host_keys` must be \"strict\" or \"accept-new\", got \"" + *mode + "\""));
+  throw core::Failure(
+      core::usage("ssh.connect: option `host_keys` must be \"strict\" or \"accept-new\", got \"" + *mode + "\""));
 }
 
 int connect(lua_State* L) {
@@ -133,7 +141,8 @@ void take_env(lua_State* L, lua::Options& options, ssh::Command& command, const 
     const int table = lua_gettop(L);
     if (!lua_istable(L, table)) throw core::Failure(core::usage(what + ": option `env` must be a table of strings"));
     for (lua_pushnil(L); lua_next(L, table) != 0; lua_pop(L, 1)) {
-      if (lua_type(L, -2) != LUA_TSTRING) throw core::Failure(core::usage(what + ": option `env` must have names as keys"));
+      if (lua_type(L, -2) != LUA_TSTRING)
+        throw core::Failure(core::usage(what + ": option `env` must have names as keys"));
       const std::string name = lua_tostring(L, -2);
       if (const auto secret = to_secret(L, -1)) {
         command.secret_env.emplace(name, *secret);
@@ -236,8 +245,9 @@ ssh::PutOptions check_put(lua_State* L, int index, const std::string& what) {
 
 int upload(lua_State* L) {
   return lua::guard(L, [L] {
-    std::unique_ptr<core::Operation<ssh::Transferred>> operation = std::make_unique<ssh::Upload>(
-        check_session(L), ssh::Upload::FromFile{lua::check_string(L, 2)}, lua::check_string(L, 3), check_put(L, 4, "ssh.upload"));
+    std::unique_ptr<core::Operation<ssh::Transferred>> operation =
+        std::make_unique<ssh::Upload>(check_session(L), ssh::Upload::FromFile{lua::check_string(L, 2)},
+                                      lua::check_string(L, 3), check_put(L, 4, "ssh.upload"));
     return lua::push_operation(L, std::move(operation), push_transferred);
   });
 }
@@ -265,8 +275,8 @@ int read(lua_State* L) {
     lua::Options options(L, 3, "ssh.read");
     const std::int64_t limit = options.integer("limit").value_or(std::int64_t{8} << 20U);
     options.finish();
-    std::unique_ptr<core::Operation<std::string>> operation =
-        std::make_unique<ssh::ReadFile>(session, std::move(path), static_cast<std::size_t>(std::max<std::int64_t>(limit, 0)));
+    std::unique_ptr<core::Operation<std::string>> operation = std::make_unique<ssh::ReadFile>(
+        session, std::move(path), static_cast<std::size_t>(std::max<std::int64_t>(limit, 0)));
     return lua::push_operation(L, std::move(operation),
                                [](lua_State* state, const std::string& bytes) { lua::push_string(state, bytes); });
   });
@@ -276,7 +286,8 @@ int dial_unix(lua_State* L) {
   return lua::guard(L, [L] {
     const auto session = check_session(L);
     const std::string path = lua::check_string(L, 2);
-    push_dialer(L, {session->dial({ssh::Destination::Kind::streamlocal, path, 0}), path + " on " + session->host(), session->host()});
+    push_dialer(L, {session->dial({ssh::Destination::Kind::streamlocal, path, 0}), path + " on " + session->host(),
+                    session->host()});
     return 1;
   });
 }

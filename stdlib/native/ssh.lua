@@ -2,6 +2,7 @@
 
 local raw = require "native.ssh.raw"
 local await = require("native.task").await
+local fail = require "native.fail"
 local text = require "native.text"
 
 local M = {}
@@ -138,6 +139,11 @@ function Session:read(path, options)
   return await(self._raw:read(path, options))
 end
 
+local function failed(session, what, result)
+  fail.raise("ssh.transfer", what .. " on " .. session.name .. ": " .. text.clean(result.stderr),
+    { host = session.name, code = result.code, stderr = result.stderr })
+end
+
 --- What is there, or nil. A symlink is not followed.
 --- @async
 --- @param path string
@@ -148,8 +154,7 @@ function Session:stat(path)
   if result.code == 94 then return nil end
   local size, mode, user, group, kind = result.stdout:match("^(%d+) (%d+) (%S+) (%S+) ([^\n]*)")
   if result.code ~= 0 or not size then
-    error({ kind = "ssh.transfer", message = "stat " .. path .. " on " .. self.name .. ": " .. text.clean(result.stderr),
-      host = self.name, code = result.code, stderr = result.stderr }, 0)
+    failed(self, "stat " .. path, result)
   end
   local types = { directory = "directory", ["symbolic link"] = "symlink" }
   return { type = kind:find("^regular") and "file" or types[kind] or "other", size = tonumber(size),
@@ -167,8 +172,7 @@ function Session:remove(path, options)
   local result = self:exec({ "sh", "-c", '[ -e "$1" ] || [ -L "$1" ] || exit 94; ' .. how, "sh", path })
   if result.code == 94 then return false end
   if result.code ~= 0 then
-    error({ kind = "ssh.transfer", message = "remove " .. path .. " on " .. self.name .. ": " .. text.clean(result.stderr),
-      host = self.name, code = result.code, stderr = result.stderr }, 0)
+    failed(self, "remove " .. path, result)
   end
   return true
 end

@@ -58,7 +58,8 @@ void add_arctan(Fixed& sum, std::uint32_t factor, std::uint32_t x, bool negative
   }
 }
 
-/// pi = 16 arctan(1/5) - 4 arctan(1/239) (Machin 1706). Computed rather than listed: a thousand constants nobody checks.
+/// pi = 16 arctan(1/5) - 4 arctan(1/239) (Machin 1706). Computed rather than listed: a thousand constants nobody
+/// checks.
 std::array<std::uint32_t, kPWords + kSWords> pi_fraction() {
   Fixed pi(1 + kPWords + kSWords + 2, 0);  // two words for the rounding of some 7,500 terms
   add_arctan(pi, 16, 5, false);

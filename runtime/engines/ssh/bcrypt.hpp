@@ -11,7 +11,8 @@ namespace deployrun::ssh {
 /// More rounds than this are refused: a hostile key file must not occupy a pool thread for hours.
 inline constexpr std::uint32_t kBcryptRoundsLimit = 4096;
 
-/// `length` bytes of key. Empty for arguments outside the format's bounds (no passphrase, no salt, rounds 0 or too many).
+/// `length` bytes of key. Empty for arguments outside the format's bounds (no passphrase, no salt, rounds 0 or too
+/// many).
 std::string bcrypt_pbkdf(std::string_view passphrase, std::string_view salt, std::uint32_t rounds, std::size_t length);
 
 }  // namespace deployrun::ssh

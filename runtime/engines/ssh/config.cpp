@@ -52,9 +52,7 @@ std::string expand(std::string_view path, const Target& target, const Surroundin
       case 'r': expanded += target.user; break;
       case 'u': expanded += here.user; break;
       case 'i': expanded += std::to_string(::getuid()); break;
-      default:
-        expanded += '%';
-        expanded += path[i];
+      default: expanded += '%'; expanded += path[i];
     }
   }
   return expanded;
@@ -78,7 +76,8 @@ core::Error unavailable(const Target& target, const std::string& what, const std
           .host = target.name};
 }
 
-std::string agent_path(const ConnectOptions& options, const Config& config, const Target& target, const Surroundings& here) {
+std::string agent_path(const ConnectOptions& options, const Config& config, const Target& target,
+                       const Surroundings& here) {
   if (options.agent) return *options.agent;
   const std::string set = first(config, "identityagent");
   if (set.empty() || set == "SSH_AUTH_SOCK") return here.agent;
@@ -135,7 +134,8 @@ core::Result<ConnectOptions> parse_destination(ConnectOptions options) {
            text.find_first_of(" \t\r\n/\\'\"`$;&|<>(){}*?") != std::string_view::npos;
   };
   if (bad(rest)) return core::usage("\"" + core::clean(whole) + "\" is not a host");
-  if (options.user && bad(*options.user)) return core::usage("\"" + core::clean(*options.user) + "\" is not a user's name");
+  if (options.user && bad(*options.user))
+    return core::usage("\"" + core::clean(*options.user) + "\" is not a user's name");
   options.host = std::string(rest);
   return options;
 }
@@ -192,7 +192,8 @@ core::Result<Target> resolve(const ConnectOptions& options, const Config& config
   std::vector<std::string> defaults;
   for (const char* name : kIdentities) defaults.push_back(here.home + "/.ssh/" + name);
   if (!options.identity_files.empty()) {
-    for (const std::string& path : options.identity_files) target.identity_files.push_back({expand(path, target, here), true});
+    for (const std::string& path : options.identity_files)
+      target.identity_files.push_back({expand(path, target, here), true});
   } else if (files.empty()) {
     for (std::string& path : defaults) target.identity_files.push_back({std::move(path), false});
   } else {

@@ -31,8 +31,8 @@ struct ConnectOptions {
   std::vector<std::string> known_hosts;    ///< instead of the user's and the system's files
   std::optional<HostKeys> host_keys;
   std::optional<core::Milliseconds> connect_timeout;
-  bool ssh_config = true;         ///< false: `ssh -G` is not asked
-  std::string ssh_config_file;    ///< instead of ~/.ssh/config and /etc/ssh/ssh_config
+  bool ssh_config = true;       ///< false: `ssh -G` is not asked
+  std::string ssh_config_file;  ///< instead of ~/.ssh/config and /etc/ssh/ssh_config
 };
 
 struct IdentityFile {
@@ -42,16 +42,16 @@ struct IdentityFile {
 
 /// Everything decided.
 struct Target {
-  std::string name;      ///< as the recipe says it, without user and port; what errors carry
-  std::string hostname;  ///< what is looked up
-  std::string key_name;  ///< what known_hosts calls it (HostKeyAlias)
+  std::string name;        ///< as the recipe says it, without user and port; what errors carry
+  std::string hostname;    ///< what is looked up
+  std::string key_name;    ///< what known_hosts calls it (HostKeyAlias)
   bool key_alias = false;  ///< key_name stands alone, without the port
   unsigned port = 22;
   std::string user;
   std::vector<IdentityFile> identity_files;
   std::optional<core::Secret> passphrase;
   bool identities_only = false;
-  std::string agent;  ///< empty: none
+  std::string agent;                     ///< empty: none
   std::vector<std::string> known_hosts;  ///< the first is written to by accept_new
   HostKeys host_keys = HostKeys::strict;
   core::Milliseconds connect_timeout{15000};
@@ -76,7 +76,7 @@ std::map<std::string, std::vector<std::string>> parse_ssh_g(std::string_view tex
 
 /// `config` is empty where there is no OpenSSH. Kind `ssh.config`: something is set that cannot be honoured and must
 /// not be ignored (ProxyJump, ProxyCommand, RevokedHostKeys).
-core::Result<Target> resolve(const ConnectOptions& options, const std::map<std::string, std::vector<std::string>>& config,
-                             const Surroundings& here);
+core::Result<Target> resolve(const ConnectOptions& options,
+                             const std::map<std::string, std::vector<std::string>>& config, const Surroundings& here);
 
 }  // namespace deployrun::ssh

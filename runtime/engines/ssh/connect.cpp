@@ -22,10 +22,11 @@ void Connect::start(Done done) {
       return finish(ran.error());
     }
     if (ran->code != 0) {
-      return finish(core::Error{.kind = "ssh.config",
-                                .message = "ssh -G " + options_.host + ": " + core::clean(core::trim(core::tail(ran->err, 1024))),
-                                .hint = "ssh_config = false leaves OpenSSH's configuration aside",
-                                .host = options_.host});
+      return finish(
+          core::Error{.kind = "ssh.config",
+                      .message = "ssh -G " + options_.host + ": " + core::clean(core::trim(core::tail(ran->err, 1024))),
+                      .hint = "ssh_config = false leaves OpenSSH's configuration aside",
+                      .host = options_.host});
     }
     log_in(ran->out);
   });

@@ -11,7 +11,8 @@
 
 namespace deployrun::ssh {
 
-/// Asks OpenSSH for its configuration where it is installed, then logs in. Kinds: `usage`, `ssh.config` and those of Login.
+/// Asks OpenSSH for its configuration where it is installed, then logs in. Kinds: `usage`, `ssh.config` and those of
+/// Login.
 class Connect final : public core::Operation<std::shared_ptr<Session>> {
  public:
   Connect(core::Loop& loop, std::shared_ptr<KeyStore> keys, ConnectOptions options);

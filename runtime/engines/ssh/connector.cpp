@@ -17,7 +17,8 @@ constexpr core::Milliseconds kStagger{250};
 
 std::string reason(int error) {
   std::string text = std::strerror(error);
-  if (!text.empty() && text[0] >= 'A' && text[0] <= 'Z' && error != EIO) text[0] = static_cast<char>(text[0] + ('a' - 'A'));
+  if (!text.empty() && text[0] >= 'A' && text[0] <= 'Z' && error != EIO)
+    text[0] = static_cast<char>(text[0] + ('a' - 'A'));
   return text;
 }
 
@@ -121,8 +122,8 @@ void Connector::resolved(int status, const addrinfo* list) {
   limit_.start(timeout_, [this] {
     const std::string tried = addresses_.empty() ? host_ : addresses_[next_ == 0 ? 0 : next_ - 1].text;
     finish(core::Error{.kind = "ssh.connect",
-                       .message = (failures_.empty() ? "" : failures_ + "; ") + "connect " + tried + ": no answer within " +
-                                  std::to_string(timeout_.count()) + " ms",
+                       .message = (failures_.empty() ? "" : failures_ + "; ") + "connect " + tried +
+                                  ": no answer within " + std::to_string(timeout_.count()) + " ms",
                        .hint = "is the host up, and does a firewall drop the port?",
                        .host = host_});
   });
@@ -159,7 +160,8 @@ void Connector::attempt_ready(Attempt* attempt) {
   socklen_t size = sizeof error;
   if (::getsockopt(attempt->socket.get(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
   const std::string text = addresses_[attempt->address].text;
-  const auto mine = std::find_if(attempts_.begin(), attempts_.end(), [&](const auto& one) { return one.get() == attempt; });
+  const auto mine =
+      std::find_if(attempts_.begin(), attempts_.end(), [&](const auto& one) { return one.get() == attempt; });
   // The poll handle must let go of the descriptor before somebody else polls it.
   uv_poll_stop(attempt->poll);
   Descriptor fd = std::move(attempt->socket);

@@ -42,8 +42,8 @@ class Exec::Run {
     if (!options_.keep_output) return;
     if (result_.out.size() + result_.err.size() + bytes.size() > options_.output_limit) {
       core::Error error{.kind = "ssh.output_limit",
-                        .message = "a command on " + host_ + " printed more than " + std::to_string(options_.output_limit) +
-                                   " bytes and was ended",
+                        .message = "a command on " + host_ + " printed more than " +
+                                   std::to_string(options_.output_limit) + " bytes and was ended",
                         .hint = "send its output to a file, or take it piece by piece",
                         .host = host_};
       error.details["stderr"] = result_.err;
@@ -87,8 +87,6 @@ Exec::Exec(std::shared_ptr<Session> session, ExecOptions options)
     : run_(std::make_unique<Run>(std::move(session), std::move(options))) {}
 Exec::~Exec() = default;
 void Exec::start(Done done) { run_->start(std::move(done)); }
-void Exec::cancel() noexcept {
-  run_->stop(core::cancelled());
-}
+void Exec::cancel() noexcept { run_->stop(core::cancelled()); }
 
 }  // namespace deployrun::ssh

@@ -31,11 +31,10 @@ struct ExecResult {
   core::Milliseconds duration{0};
 };
 
-/// An exit code other than 0, a signal too, is a result. Kinds: `ssh.exec` (refused), `ssh.output_limit` (the command is
-/// ended), `ssh.channel`, `ssh.lost`, `ssh.closed`, `cancelled`, and what the input stream fails with (the command is
-/// ended). Cancelled: TERM to the remote process group, KILL two seconds later, then `cancelled`.
-/// An answer of OpenSSH always ends with a status; a server that closes a channel without one reads as code 0 with
-/// libssh2 1.11.1.
+/// An exit code other than 0, a signal too, is a result. Kinds: `ssh.exec` (refused), `ssh.output_limit` (the command
+/// is ended), `ssh.channel`, `ssh.lost`, `ssh.closed`, `cancelled`, and what the input stream fails with (the command
+/// is ended). Cancelled: TERM to the remote process group, KILL two seconds later, then `cancelled`. An answer of
+/// OpenSSH always ends with a status; a server that closes a channel without one reads as code 0 with libssh2 1.11.1.
 class Exec final : public core::Operation<ExecResult> {
  public:
   Exec(std::shared_ptr<Session> session, ExecOptions options);

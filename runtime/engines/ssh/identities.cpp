@@ -7,12 +7,14 @@
 
 namespace deployrun::ssh {
 
-Identities order_identities(const std::vector<LoadedFile>& files, const std::vector<AgentKey>& agent, bool identities_only) {
+Identities order_identities(const std::vector<LoadedFile>& files, const std::vector<AgentKey>& agent,
+                            bool identities_only) {
   Identities all;
   std::set<std::string> offered;
   const auto offer = [&](const std::string& blob, const std::string& where, std::shared_ptr<const PrivateKey> key) {
     if (!offered.insert(blob).second) return;
-    all.offered.push_back({blob, where + " (" + std::string(blob_type(blob)) + " " + fingerprint(blob) + ")", std::move(key)});
+    all.offered.push_back(
+        {blob, where + " (" + std::string(blob_type(blob)) + " " + fingerprint(blob) + ")", std::move(key)});
   };
   const auto held = [&agent](const std::string& blob) {
     return std::any_of(agent.begin(), agent.end(), [&blob](const AgentKey& key) { return key.blob == blob; });
@@ -25,8 +27,9 @@ Identities order_identities(const std::vector<LoadedFile>& files, const std::vec
       } else if (one.loaded->key) {
         offer(one.loaded->public_blob, one.file.path, one.loaded->key);
       } else if (!held(one.loaded->public_blob)) {
-        all.skipped.push_back(one.file.path + (one.loaded->encrypted ? ": encrypted, and no passphrase was given"
-                                                                     : ": a public key, and the agent does not hold its other half"));
+        all.skipped.push_back(one.file.path + (one.loaded->encrypted
+                                                   ? ": encrypted, and no passphrase was given"
+                                                   : ": a public key, and the agent does not hold its other half"));
       }
     }
   };

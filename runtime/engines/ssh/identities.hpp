@@ -32,7 +32,8 @@ struct LoadedFile {
 /// OpenSSH's order, but for files that somebody named: those come before the agent's other keys, since servers count.
 /// 1. the agent's keys that belong to an identity file, 2. named files, 3. the agent's other keys (unless
 /// `identities_only`), 4. files in the default places. Pure.
-Identities order_identities(const std::vector<LoadedFile>& files, const std::vector<AgentKey>& agent, bool identities_only);
+Identities order_identities(const std::vector<LoadedFile>& files, const std::vector<AgentKey>& agent,
+                            bool identities_only);
 
 /// Loads files and asks the agent. `found` comes once, maybe before `start` returns; never after destruction.
 class IdentityFinder {

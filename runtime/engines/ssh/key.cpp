@@ -36,9 +36,8 @@ struct Curve {
   const char* group;  // in OpenSSL
   const char* group_other;
 };
-constexpr std::array<Curve, 3> kCurves = {{{"nistp256", "prime256v1", "P-256"},
-                                           {"nistp384", "secp384r1", "P-384"},
-                                           {"nistp521", "secp521r1", "P-521"}}};
+constexpr std::array<Curve, 3> kCurves = {
+    {{"nistp256", "prime256v1", "P-256"}, {"nistp384", "secp384r1", "P-384"}, {"nistp521", "secp521r1", "P-521"}}};
 
 /// A text of key material, wiped when it dies.
 struct Sensitive {
@@ -203,7 +202,8 @@ core::Result<KeyFile> usable(PKey key, bool encrypted, std::string_view expected
   if (!key) return bad_key("the key is damaged or of a type that cannot be used", "ed25519, ecdsa and RSA keys can");
   std::string blob = public_blob(key.get());
   if (blob.empty()) return bad_key("keys of this type cannot be used", "ed25519, ecdsa and RSA keys can");
-  if (!expected_blob.empty() && blob != expected_blob) return bad_key("its public and private halves do not belong together");
+  if (!expected_blob.empty() && blob != expected_blob)
+    return bad_key("its public and private halves do not belong together");
   if (EVP_PKEY_get_base_id(key.get()) == EVP_PKEY_RSA && EVP_PKEY_get_bits(key.get()) < kRsaBitsMinimum) {
     return bad_key("RSA keys of less than 2048 bits are not used", "ssh-keygen -t ed25519 makes a better one");
   }
@@ -283,7 +283,8 @@ core::Result<KeyFile> parse_openssh(std::string_view body, std::string_view pass
   WireReader fields(section.text);
   const auto check = fields.u32();
   const auto check_again = fields.u32();
-  if (!check_again || *check != *check_again) return bad_key(encrypted ? "wrong passphrase" : "the key file is damaged");
+  if (!check_again || *check != *check_again)
+    return bad_key(encrypted ? "wrong passphrase" : "the key file is damaged");
   const std::string_view type = fields.string().value_or(std::string_view{});
   PKey key;
   if (type == "ssh-ed25519") {
@@ -360,8 +361,8 @@ std::string PrivateKey::sign(std::string_view algorithm, std::string_view data) 
       return {};
     }
     std::string signature(size, '\0');
-    if (EVP_DigestSign(context.get(), reinterpret_cast<unsigned char*>(signature.data()), &size, raw(data), data.size()) <=
-        0) {
+    if (EVP_DigestSign(context.get(), reinterpret_cast<unsigned char*>(signature.data()), &size, raw(data),
+                       data.size()) <= 0) {
       return {};
     }
     signature.resize(size);

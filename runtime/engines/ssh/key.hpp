@@ -1,5 +1,5 @@
-// Private keys from files: parsed, decrypted and used with OpenSSL, off libssh2. Its own loader would derive an encrypted
-// key's cipher key on the loop's thread, twice for every host, and rebuild an RSA key each time (PERF.md §6).
+// Private keys from files: parsed, decrypted and used with OpenSSL, off libssh2. Its own loader would derive an
+// encrypted key's cipher key on the loop's thread, twice for every host, and rebuild an RSA key each time (PERF.md §6).
 #pragma once
 
 #include <memory>
@@ -18,8 +18,8 @@ class PrivateKey {
 
   const std::string& public_blob() const noexcept { return public_blob_; }
   /// The inner signature (RFC 4253 §6.6 without the algorithm's name) over `data` with `algorithm` ("ssh-ed25519",
-  /// "ecdsa-sha2-nistp256" …, "rsa-sha2-256", "rsa-sha2-512"). Empty for an algorithm that is not this key's, SHA-1 with
-  /// RSA included.
+  /// "ecdsa-sha2-nistp256" …, "rsa-sha2-256", "rsa-sha2-512"). Empty for an algorithm that is not this key's, SHA-1
+  /// with RSA included.
   std::string sign(std::string_view algorithm, std::string_view data) const;
 
  private:

@@ -28,15 +28,16 @@ core::Result<KeyFile> read_key(const std::string& path, const std::optional<core
 
 }  // namespace
 
-void KeyStore::load(const std::string& path, const std::optional<core::Secret>& passphrase, const std::shared_ptr<void>& token,
-                    Loaded loaded) {
+void KeyStore::load(const std::string& path, const std::optional<core::Secret>& passphrase,
+                    const std::shared_ptr<void>& token, Loaded loaded) {
   // A passphrase opens what was closed without; a wrong one is not kept for the next host's right one.
   const std::string id = path + (passphrase ? "\n" + passphrase->name() : "");
   Entry& entry = entries_[id];
   if (entry.result) return loaded(*entry.result);
   entry.waiting.emplace_back(token, std::move(loaded));
   if (entry.job) return;
-  entry.job = std::make_unique<core::PoolJob<KeyFile>>(loop_, [path, passphrase] { return read_key(path, passphrase); });
+  entry.job =
+      std::make_unique<core::PoolJob<KeyFile>>(loop_, [path, passphrase] { return read_key(path, passphrase); });
   entry.job->start([this, id](core::Result<KeyFile> result) {
     Entry& mine = entries_[id];
     mine.result.emplace(std::move(result));

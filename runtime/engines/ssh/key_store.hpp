@@ -1,4 +1,5 @@
-// The identity files of a run: each is read, parsed and decrypted once, on the pool, however many hosts want it at once.
+// The identity files of a run: each is read, parsed and decrypted once, on the pool, however many hosts want it at
+// once.
 #pragma once
 
 #include <functional>

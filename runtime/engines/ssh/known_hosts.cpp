@@ -64,8 +64,8 @@ bool matches_hashed(std::string_view field, std::string_view name) {
   if (!salt || salt->empty() || !hash) return false;
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
   unsigned length = 0;
-  if (HMAC(EVP_sha1(), salt->data(), static_cast<int>(salt->size()), reinterpret_cast<const unsigned char*>(name.data()),
-           name.size(), digest.data(), &length) == nullptr) {
+  if (HMAC(EVP_sha1(), salt->data(), static_cast<int>(salt->size()),
+           reinterpret_cast<const unsigned char*>(name.data()), name.size(), digest.data(), &length) == nullptr) {
     return false;
   }
   return *hash == std::string_view(reinterpret_cast<const char*>(digest.data()), length);
@@ -173,9 +173,8 @@ std::string host_key_preference(const std::vector<KnownKey>& known) {
                                                              "rsa-sha2-512",        "rsa-sha2-256"};
   const auto is_known = [&known](std::string_view method) {
     const std::string_view type = method.substr(0, 4) == "rsa-" ? "ssh-rsa" : method;
-    return std::any_of(known.begin(), known.end(), [type](const KnownKey& key) {
-      return key.marker == HostMarker::none && key.type == type;
-    });
+    return std::any_of(known.begin(), known.end(),
+                       [type](const KnownKey& key) { return key.marker == HostMarker::none && key.type == type; });
   };
   std::string list;
   for (const bool wanted : {true, false}) {
@@ -219,7 +218,8 @@ core::Result<core::Unit> append_known_host(const std::string& file, std::string_
   const Descriptor fd(::open(file.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0600));
   if (fd.get() < 0) return failed(std::strerror(errno));
   if (::flock(fd.get(), LOCK_EX) != 0) return failed(std::strerror(errno));
-  const std::string line = known_host_name(host, port) + " " + std::string(blob_type(blob)) + " " + core::base64_encode(blob);
+  const std::string line =
+      known_host_name(host, port) + " " + std::string(blob_type(blob)) + " " + core::base64_encode(blob);
   auto text = core::read_file_now(file, kKnownHostsFileLimit);
   if (!text) return core::wrap(failed("cannot be read"), text.error());
   for (const std::string_view present : core::lines(*text)) {

@@ -1,6 +1,6 @@
-// Who is this host? Our own reading of known_hosts files (sshd(8) "SSH_KNOWN_HOSTS FILE FORMAT"), with OpenSSH's verdicts:
-// libssh2's own check fails open for @revoked, for wildcard lines with another key and for hosts known by another key
-// type. Pure: bytes in, verdict out; reading and appending files is at the end.
+// Who is this host? Our own reading of known_hosts files (sshd(8) "SSH_KNOWN_HOSTS FILE FORMAT"), with OpenSSH's
+// verdicts: libssh2's own check fails open for @revoked, for wildcard lines with another key and for hosts known by
+// another key type. Pure: bytes in, verdict out; reading and appending files is at the end.
 #pragma once
 
 #include <string>
@@ -19,8 +19,8 @@ struct KnownKey {
   std::string type;  ///< "ssh-ed25519"
   std::string blob;
   std::string file;
-  std::size_t line = 0;      ///< from 1
-  bool plain_name = false;   ///< matched the name without its port; weighs only where nothing names the port
+  std::size_t line = 0;     ///< from 1
+  bool plain_name = false;  ///< matched the name without its port; weighs only where nothing names the port
 };
 
 /// The longest line and the largest file that are read; longer lines are skipped, a larger file is an error.
@@ -30,8 +30,8 @@ inline constexpr std::size_t kKnownHostsFileLimit = 16U << 20U;
 /// The name as files have it: lower case, "[name]:port" where the port is not 22.
 std::string known_host_name(std::string_view host, unsigned port);
 
-/// Every line of `text` that matches the host: lists, wildcards, `!`, hashed names, "[host]:port". For another port than
-/// 22 lines for the bare name count too (OpenSSH looks there second). Unreadable lines are skipped.
+/// Every line of `text` that matches the host: lists, wildcards, `!`, hashed names, "[host]:port". For another port
+/// than 22 lines for the bare name count too (OpenSSH looks there second). Unreadable lines are skipped.
 std::vector<KnownKey> known_keys(std::string_view text, std::string_view host, unsigned port, std::string_view file);
 
 /// Whether one pattern list (the first field of a line) matches the name.
@@ -39,15 +39,15 @@ bool matches_host_list(std::string_view patterns, std::string_view name);
 
 enum class HostVerdict {
   match,
-  unknown,        ///< nothing known, or only by a certificate authority, which cannot be used
-  changed,        ///< known by another key of this type
-  changed_type,   ///< known only by keys of other types
+  unknown,       ///< nothing known, or only by a certificate authority, which cannot be used
+  changed,       ///< known by another key of this type
+  changed_type,  ///< known only by keys of other types
   revoked,
 };
 
 struct HostCheck {
   HostVerdict verdict = HostVerdict::unknown;
-  std::vector<KnownKey> because;  ///< the lines behind it: the matching, the contradicting, the revoking
+  std::vector<KnownKey> because;      ///< the lines behind it: the matching, the contradicting, the revoking
   std::vector<KnownKey> authorities;  ///< @cert-authority lines for this host
 };
 
@@ -62,7 +62,8 @@ std::string host_key_preference(const std::vector<KnownKey>& known);
 core::Result<std::vector<KnownKey>> read_known_keys(const std::vector<std::string>& files, std::string_view host,
                                                     unsigned port);
 
-/// Adds a line (0600 for a new file, its folder 0700) under a lock, in one write, unless the very line is there. Blocks.
+/// Adds a line (0600 for a new file, its folder 0700) under a lock, in one write, unless the very line is there.
+/// Blocks.
 core::Result<core::Unit> append_known_host(const std::string& file, std::string_view host, unsigned port,
                                            std::string_view blob);
 

@@ -54,8 +54,10 @@ FileSource::FileSource(core::Loop& loop, OpenedFile file, std::string path)
 void FileSource::read(Read done) {
   const std::size_t count = static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, file_.size - offset_));
   if (count == 0) return done(std::string{});
-  job_ = std::make_unique<core::PoolJob<std::string>>(
-      loop_, [file = file_.file, offset = offset_, count, path = path_] { return read_now(file->get(), offset, count, path); });
+  job_ =
+      std::make_unique<core::PoolJob<std::string>>(loop_, [file = file_.file, offset = offset_, count, path = path_] {
+        return read_now(file->get(), offset, count, path);
+      });
   job_->start([this, done = std::move(done)](core::Result<std::string> piece) {
     if (piece) offset_ += piece->size();
     done(std::move(piece));
@@ -79,7 +81,8 @@ FileSink::FileSink(core::Loop& loop, std::string path) : loop_(loop), file_(std:
 FileSink::~FileSink() = default;
 
 void FileSink::run(std::function<core::Result<core::Unit>(File&)> work, Done done) {
-  job_ = std::make_unique<core::PoolJob<core::Unit>>(loop_, [file = file_, work = std::move(work)] { return work(*file); });
+  job_ = std::make_unique<core::PoolJob<core::Unit>>(loop_,
+                                                     [file = file_, work = std::move(work)] { return work(*file); });
   job_->start(std::move(done));
 }
 
@@ -116,7 +119,8 @@ void FileSink::commit(mode_t mode, Done done) {
   run(
       [mode](File& file) -> core::Result<core::Unit> {
         const int fd = file.descriptor.get();
-        if (::fchmod(fd, mode) != 0 || ::fsync(fd) != 0 || std::rename(file.temporary.c_str(), file.path.c_str()) != 0) {
+        if (::fchmod(fd, mode) != 0 || ::fsync(fd) != 0 ||
+            std::rename(file.temporary.c_str(), file.path.c_str()) != 0) {
           return file_error(file.path, std::strerror(errno));
         }
         file.temporary.clear();

@@ -40,7 +40,8 @@ class FileSource final : public core::Stream {
   std::unique_ptr<core::Operation<std::string>> job_;
 };
 
-/// A new file beside its final place; nothing is to be seen there before `commit`. Destroyed uncommitted, it is removed.
+/// A new file beside its final place; nothing is to be seen there before `commit`. Destroyed uncommitted, it is
+/// removed.
 class FileSink {
  public:
   using Done = std::function<void(core::Result<core::Unit>)>;

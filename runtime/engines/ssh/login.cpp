@@ -15,8 +15,7 @@ namespace {
 // carries the markers of strict key exchange and of server-sig-algs.
 constexpr const char* kCiphers =
     "chacha20-poly1305@openssh.com,aes256-gcm@openssh.com,aes128-gcm@openssh.com,aes256-ctr,aes192-ctr,aes128-ctr";
-constexpr const char* kMacs =
-    "hmac-sha2-256-etm@openssh.com,hmac-sha2-512-etm@openssh.com,hmac-sha2-256,hmac-sha2-512";
+constexpr const char* kMacs = "hmac-sha2-256-etm@openssh.com,hmac-sha2-512-etm@openssh.com,hmac-sha2-256,hmac-sha2-512";
 
 std::string join(const std::vector<std::string>& list) {
   std::string text;
@@ -46,7 +45,9 @@ void Login::start(Done done) {
   done_ = std::move(done);
   const unsigned known_port = target_.key_alias ? 22 : target_.port;
   known_job_ = std::make_unique<core::PoolJob<std::vector<KnownKey>>>(
-      loop_, [files = target_.known_hosts, name = target_.key_name, known_port] { return read_known_keys(files, name, known_port); });
+      loop_, [files = target_.known_hosts, name = target_.key_name, known_port] {
+        return read_known_keys(files, name, known_port);
+      });
   known_job_->start([this](core::Result<std::vector<KnownKey>> known) {
     if (!done_) return;
     if (!known) return finish(known.error());
@@ -82,7 +83,8 @@ void Login::shake_hands() {
   const std::string types = host_key_preference(*known_);
   libssh2_session_method_pref(raw, LIBSSH2_METHOD_HOSTKEY, types.c_str());
   libssh2_session_method_pref(raw, LIBSSH2_METHOD_SIGN_ALGO, "rsa-sha2-512,rsa-sha2-256");
-  for (const int way : {LIBSSH2_METHOD_CRYPT_CS, LIBSSH2_METHOD_CRYPT_SC}) libssh2_session_method_pref(raw, way, kCiphers);
+  for (const int way : {LIBSSH2_METHOD_CRYPT_CS, LIBSSH2_METHOD_CRYPT_SC})
+    libssh2_session_method_pref(raw, way, kCiphers);
   for (const int way : {LIBSSH2_METHOD_MAC_CS, LIBSSH2_METHOD_MAC_SC}) libssh2_session_method_pref(raw, way, kMacs);
   step_ = Step::handshake;
   limit_.start(target_.connect_timeout, [this] {
@@ -126,7 +128,8 @@ void Login::check_host_key() {
   std::string blob(key == nullptr ? "" : key, key == nullptr ? 0 : length);
   const HostCheck check = check_host(*known_, blob);
   if (!blob.empty() && check.verdict == HostVerdict::match) return authenticate();
-  const bool new_host = check.verdict == HostVerdict::unknown && check.authorities.empty() && !target_.known_hosts.empty();
+  const bool new_host =
+      check.verdict == HostVerdict::unknown && check.authorities.empty() && !target_.known_hosts.empty();
   if (!blob.empty() && new_host && target_.host_keys == HostKeys::accept_new) return record_host_key(std::move(blob));
   finish(host_key_error(check, blob));
 }
@@ -163,7 +166,8 @@ core::Error Login::host_key_error(const HostCheck& check, const std::string& blo
   switch (check.verdict) {
     case HostVerdict::revoked:
       error.kind = "ssh.host_revoked";
-      error.message = name + " at " + address_ + " shows a revoked key: " + offered + ", " + place(check.because.front());
+      error.message =
+          name + " at " + address_ + " shows a revoked key: " + offered + ", " + place(check.because.front());
       error.hint = "do not go on: whoever answers there holds a key that was withdrawn";
       return error;
     case HostVerdict::changed:
@@ -181,7 +185,8 @@ core::Error Login::host_key_error(const HostCheck& check, const std::string& blo
   error.kind = "ssh.host_unknown";
   error.message = name + " at " + address_ + " is not known: it shows " + offered;
   if (!check.authorities.empty()) {
-    error.message += "; " + place(check.authorities.front()) + " names a certificate authority for it, which cannot be used";
+    error.message +=
+        "; " + place(check.authorities.front()) + " names a certificate authority for it, which cannot be used";
   }
   error.hint = "compare the fingerprint with the host's, then: " + scan + " >> " + core::shell_quote(file) +
                "; or let host_keys = \"accept-new\" write unknown hosts down";
@@ -228,8 +233,8 @@ bool Login::try_key() {
   return true;
 }
 
-int Login::on_sign(LIBSSH2_SESSION*, unsigned char** signature, size_t* length, const unsigned char* data, size_t data_length,
-                   void** abstract) {
+int Login::on_sign(LIBSSH2_SESSION*, unsigned char** signature, size_t* length, const unsigned char* data,
+                   size_t data_length, void** abstract) {
   return static_cast<Login*>(*abstract)->sign(signature, length, {reinterpret_cast<const char*>(data), data_length});
 }
 
@@ -293,7 +298,8 @@ core::Error Login::auth_error() const {
   if (identities_ && !identities_->skipped.empty()) error.message += "; not offered: " + join(identities_->skipped);
   if (!methods_.empty()) error.message += "; the server takes: " + methods_;
   error.hint = tried_.empty() ? "name a key with `identity`, or load one into the agent (ssh-add)"
-                              : "is the public key in " + target_.user + "'s ~/.ssh/authorized_keys there, with the right permissions?";
+                              : "is the public key in " + target_.user +
+                                    "'s ~/.ssh/authorized_keys there, with the right permissions?";
   error.details["tried"] = join(tried_);
   error.details["skipped"] = identities_ ? join(identities_->skipped) : std::string{};
   error.details["methods"] = methods_;

@@ -1,5 +1,5 @@
-// From a decided target to a session: connect, exchange keys, check who the host is, prove who we are. Nothing of ours is
-// shown to a host that was not recognised.
+// From a decided target to a session: connect, exchange keys, check who the host is, prove who we are. Nothing of ours
+// is shown to a host that was not recognised.
 #pragma once
 
 #include <memory>
@@ -19,9 +19,9 @@
 
 namespace deployrun::ssh {
 
-/// Kinds: `ssh.resolve`, `ssh.connect`, `ssh.handshake`, `ssh.host_unknown`, `ssh.host_changed`, `ssh.host_revoked` (the
-/// last three with details `fingerprint`, `key_type`, and of the known line `file`, `line`, `known`), `ssh.auth` (details
-/// `tried`, `skipped`, `methods`), `ssh.config`, `ssh.lost`, `cancelled`.
+/// Kinds: `ssh.resolve`, `ssh.connect`, `ssh.handshake`, `ssh.host_unknown`, `ssh.host_changed`, `ssh.host_revoked`
+/// (the last three with details `fingerprint`, `key_type`, and of the known line `file`, `line`, `known`), `ssh.auth`
+/// (details `tried`, `skipped`, `methods`), `ssh.config`, `ssh.lost`, `cancelled`.
 class Login final : public core::Operation<std::shared_ptr<Session>>, private Waiter {
  public:
   /// `keys` outlives the login.

@@ -17,7 +17,8 @@ void check_name(const std::string& name) {
 }  // namespace
 
 CommandLine command_line(const Command& command, const std::string& nonce) {
-  if (command.argv.empty() == command.shell.empty()) throw core::Failure(core::usage("a command is needed: words or one shell line"));
+  if (command.argv.empty() == command.shell.empty())
+    throw core::Failure(core::usage("a command is needed: words or one shell line"));
   const std::vector<std::string> words =
       command.argv.empty() ? std::vector<std::string>{"sh", "-c", command.shell} : command.argv;
   if (words[0].empty() || words[0][0] == '-') {

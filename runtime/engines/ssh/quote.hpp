@@ -1,5 +1,6 @@
-// From a command as data to the one line that sshd hands to the user's login shell. Words are quoted by core::shell_quote
-// and nowhere else; secrets never appear in the line (every user of the host can read a process's arguments).
+// From a command as data to the one line that sshd hands to the user's login shell. Words are quoted by
+// core::shell_quote and nowhere else; secrets never appear in the line (every user of the host can read a process's
+// arguments).
 #pragma once
 
 #include <map>

@@ -21,9 +21,19 @@ int signal_number(std::string_view name) {
     std::string_view name;
     int number;
   };
-  static constexpr std::array<Known, 13> kKnown = {{{"HUP", 1}, {"INT", 2}, {"QUIT", 3}, {"ILL", 4}, {"ABRT", 6},
-                                                    {"FPE", 8}, {"KILL", 9}, {"USR1", 10}, {"SEGV", 11}, {"USR2", 12},
-                                                    {"PIPE", 13}, {"ALRM", 14}, {"TERM", 15}}};
+  static constexpr std::array<Known, 13> kKnown = {{{"HUP", 1},
+                                                    {"INT", 2},
+                                                    {"QUIT", 3},
+                                                    {"ILL", 4},
+                                                    {"ABRT", 6},
+                                                    {"FPE", 8},
+                                                    {"KILL", 9},
+                                                    {"USR1", 10},
+                                                    {"SEGV", 11},
+                                                    {"USR2", 12},
+                                                    {"PIPE", 13},
+                                                    {"ALRM", 14},
+                                                    {"TERM", 15}}};
   for (const Known& known : kKnown) {
     if (known.name == name) return known.number;
   }
@@ -124,7 +134,8 @@ void RemoteCommand::stop() {
 void RemoteCommand::signal() {
   if (state_ != State::running || !stopping_) return;
   // The request that ssh(1) does not know but sshd does, if it is not a forced command and not root's connection …
-  if (signal_ != nullptr && libssh2_channel_signal_ex(channel_->raw(), signal_, std::strlen(signal_)) != LIBSSH2_ERROR_EAGAIN) {
+  if (signal_ != nullptr &&
+      libssh2_channel_signal_ex(channel_->raw(), signal_, std::strlen(signal_)) != LIBSSH2_ERROR_EAGAIN) {
     signal_ = nullptr;
   }
   // … and kill(1) beside it, which needs another session but works for root too (sshd 9.2: session_signal_req).
@@ -143,7 +154,8 @@ bool RemoteCommand::begin() {
     return true;
   }
   if (Transport::fatal(code)) {
-    session_->transport().fail(session_->transport().last_error("ssh.lost", "connection to " + session_->host() + " lost"));
+    session_->transport().fail(
+        session_->transport().last_error("ssh.lost", "connection to " + session_->host() + " lost"));
   } else {
     end(core::Error{.kind = "ssh.exec",
                     .message = "the server refused to start a command on " + session_->host(),
@@ -166,7 +178,8 @@ bool RemoteCommand::send() {
     if (count == LIBSSH2_ERROR_EAGAIN || count == 0) return moved;
     if (count < 0) {
       if (Transport::fatal(count)) {
-        session_->transport().fail(session_->transport().last_error("ssh.lost", "connection to " + session_->host() + " lost"));
+        session_->transport().fail(
+            session_->transport().last_error("ssh.lost", "connection to " + session_->host() + " lost"));
         return true;
       }
       taken_ = input_.size();  // nobody reads it any more; the exit status will tell
@@ -204,7 +217,8 @@ bool RemoteCommand::read(int stream, core::Output output) {
     const ssize_t count = libssh2_channel_read_ex(channel_->raw(), stream, piece.data(), piece.size());
     if (count == LIBSSH2_ERROR_EAGAIN || count == 0) return moved;
     if (count < 0) {
-      session_->transport().fail(session_->transport().last_error("ssh.lost", "connection to " + session_->host() + " lost"));
+      session_->transport().fail(
+          session_->transport().last_error("ssh.lost", "connection to " + session_->host() + " lost"));
       return true;
     }
     moved = true;
@@ -294,7 +308,8 @@ void RemoteCommand::end(core::Result<Exit> result) {
   const auto events = std::exchange(events_, nullptr);
   const std::weak_ptr<bool> living = alive_;
   if (written) {
-    written(core::Error{.kind = "ssh.closed", .message = "the command ended before it had read its input", .host = session_->host()});
+    written(core::Error{
+        .kind = "ssh.closed", .message = "the command ended before it had read its input", .host = session_->host()});
     if (living.expired()) return;
   }
   if (events && events->ended) events->ended(std::move(result));

@@ -1,5 +1,5 @@
-// One command on one session channel, from asking for the channel to the exit status: what exec, the exec streams and the
-// transfers are made of. Knows how to end the remote process.
+// One command on one session channel, from asking for the channel to the exit status: what exec, the exec streams and
+// the transfers are made of. Knows how to end the remote process.
 #pragma once
 
 #include <functional>

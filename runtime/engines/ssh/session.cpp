@@ -23,8 +23,7 @@ std::shared_ptr<Session> Session::create(std::shared_ptr<Transport> transport) {
   return std::shared_ptr<Session>(new Session(std::move(transport)));
 }
 
-Session::Session(std::shared_ptr<Transport> transport)
-    : transport_(std::move(transport)), retry_(transport_->loop()) {
+Session::Session(std::shared_ptr<Transport> transport) : transport_(std::move(transport)), retry_(transport_->loop()) {
   transport_->add(this);
   transport_->keep_alive();
   transport_->pump_later();
@@ -195,8 +194,8 @@ core::Error Session::refusal(const Request& request) const {
     }
     case Destination::Kind::tcp: break;
   }
-  auto error = transport_->last_error("ssh.forward_connect", "connect to " + to.name + ":" + std::to_string(to.port) +
-                                                                 " from " + host());
+  auto error = transport_->last_error("ssh.forward_connect",
+                                      "connect to " + to.name + ":" + std::to_string(to.port) + " from " + host());
   if (error.message.find("prohibited") != std::string::npos || error.message.find("unknown") != std::string::npos) {
     error.kind = "ssh.forwarding_refused";
     error.hint = "the server's AllowTcpForwarding or PermitOpen forbids it";

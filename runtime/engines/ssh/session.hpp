@@ -70,8 +70,8 @@ class Session final : public std::enable_shared_from_this<Session>, private Wait
 
   /// A stream to a socket or a TCP port that the server connects to.
   std::unique_ptr<core::Operation<std::unique_ptr<core::Stream>>> open_stream(Destination destination);
-  /// A command's stdin and stdout as a stream (`docker system dial-stdio`). Its end with a code other than 0 is an error
-  /// `ssh.exec` with `code` and `stderr`; closing the stream ends the command.
+  /// A command's stdin and stdout as a stream (`docker system dial-stdio`). Its end with a code other than 0 is an
+  /// error `ssh.exec` with `code` and `stderr`; closing the stream ends the command.
   std::unique_ptr<core::Operation<std::unique_ptr<core::Stream>>> open_exec_stream(Command command);
   /// The same as a factory that keeps the session alive.
   core::Dial dial(Destination destination);

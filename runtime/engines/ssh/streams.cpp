@@ -15,11 +15,15 @@ core::Error closed(const std::string& host) {
   return {.kind = "ssh.closed", .message = "the stream to " + host + " is closed", .host = host};
 }
 
-/// An operation that has its stream at once: starting a command waits for nothing that its first read does not wait for.
+/// An operation that has its stream at once: starting a command waits for nothing that its first read does not wait
+/// for.
 class Ready final : public core::Operation<std::unique_ptr<core::Stream>> {
  public:
-  Ready(std::shared_ptr<Session> session, Command command) : session_(std::move(session)), command_(std::move(command)) {}
-  void start(Done done) override { done(std::unique_ptr<core::Stream>(std::make_unique<ExecStream>(session_, command_))); }
+  Ready(std::shared_ptr<Session> session, Command command)
+      : session_(std::move(session)), command_(std::move(command)) {}
+  void start(Done done) override {
+    done(std::unique_ptr<core::Stream>(std::make_unique<ExecStream>(session_, command_)));
+  }
   void cancel() noexcept override {}
 
  private:
@@ -78,7 +82,8 @@ bool ChannelStream::send() {
     const ssize_t count = libssh2_channel_write(channel_->raw(), output_.data() + taken_, output_.size() - taken_);
     if (count == LIBSSH2_ERROR_EAGAIN || count == 0) return moved;
     if (count < 0) {
-      session_->transport().fail(session_->transport().last_error("ssh.lost", "connection to " + session_->host() + " lost"));
+      session_->transport().fail(
+          session_->transport().last_error("ssh.lost", "connection to " + session_->host() + " lost"));
       return true;
     }
     taken_ += static_cast<std::size_t>(count);
@@ -103,7 +108,8 @@ bool ChannelStream::receive() {
   const ssize_t count = libssh2_channel_read(channel_->raw(), piece.data(), piece.size());
   if (count == LIBSSH2_ERROR_EAGAIN) return false;
   if (count < 0) {
-    session_->transport().fail(session_->transport().last_error("ssh.lost", "connection to " + session_->host() + " lost"));
+    session_->transport().fail(
+        session_->transport().last_error("ssh.lost", "connection to " + session_->host() + " lost"));
     return true;
   }
   if (count == 0 && libssh2_channel_eof(channel_->raw()) != 1) return false;
@@ -219,7 +225,8 @@ std::unique_ptr<core::Operation<std::unique_ptr<core::Stream>>> Session::open_ex
 }
 
 core::Dial Session::dial(Destination destination) {
-  return [session = shared_from_this(), destination](std::function<void(core::Result<std::unique_ptr<core::Stream>>)> done) {
+  return [session = shared_from_this(),
+          destination](std::function<void(core::Result<std::unique_ptr<core::Stream>>)> done) {
     const std::shared_ptr<core::Operation<std::unique_ptr<core::Stream>>> operation = session->open_stream(destination);
     operation->start(std::move(done));
     return std::shared_ptr<void>(operation);
@@ -227,10 +234,11 @@ core::Dial Session::dial(Destination destination) {
 }
 
 core::Dial Session::dial_exec(Command command) {
-  return [session = shared_from_this(), command](std::function<void(core::Result<std::unique_ptr<core::Stream>>)> done) {
-    done(std::unique_ptr<core::Stream>(std::make_unique<ExecStream>(session, command)));
-    return std::shared_ptr<void>();
-  };
+  return
+      [session = shared_from_this(), command](std::function<void(core::Result<std::unique_ptr<core::Stream>>)> done) {
+        done(std::unique_ptr<core::Stream>(std::make_unique<ExecStream>(session, command)));
+        return std::shared_ptr<void>();
+      };
 }
 
 }  // namespace deployrun::ssh

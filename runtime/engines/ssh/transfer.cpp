@@ -52,7 +52,8 @@ exec cat <"$1")sh";
 
 /// No remote path begins with '-': half of the tools would take it for an option.
 std::string safe_path(std::string path) {
-  if (path.empty() || path.find('\0') != std::string::npos) throw core::Failure(core::usage("a remote path is empty or holds a NUL byte"));
+  if (path.empty() || path.find('\0') != std::string::npos)
+    throw core::Failure(core::usage("a remote path is empty or holds a NUL byte"));
   return path.front() == '-' ? "./" + path : path;
 }
 
@@ -96,7 +97,10 @@ core::Error failure(const std::string& what, const std::string& host, int code, 
 }  // namespace
 
 Upload::Upload(std::shared_ptr<Session> session, FromFile from, std::string path, PutOptions options)
-    : session_(std::move(session)), from_(std::move(from.path)), path_(safe_path(std::move(path))), options_(std::move(options)) {}
+    : session_(std::move(session)),
+      from_(std::move(from.path)),
+      path_(safe_path(std::move(path))),
+      options_(std::move(options)) {}
 
 Upload::Upload(std::shared_ptr<Session> session, std::string bytes, std::string path, PutOptions options)
     : session_(std::move(session)),
@@ -131,12 +135,14 @@ void Upload::send(ExecOptions exec, std::uint64_t size) {
   if (!options_.owner.empty() && options_.owner.front() == '-') {
     return finish(core::usage("\"" + options_.owner + "\" is not an owner"));
   }
-  exec.command.argv = script(kPut, {path_, std::to_string(size), mode, options_.owner,
-                                    (folder == "/" ? "" : folder) + "/.deployrun.XXXXXXXXXX", options_.make_parents ? folder : ""});
+  exec.command.argv =
+      script(kPut, {path_, std::to_string(size), mode, options_.owner,
+                    (folder == "/" ? "" : folder) + "/.deployrun.XXXXXXXXXX", options_.make_parents ? folder : ""});
   exec_ = std::make_unique<Exec>(session_, std::move(exec));
   exec_->start([this, size](core::Result<ExecResult> ran) {
     if (!ran) return finish(ran.error());
-    if (ran->code != 0) return finish(failure("write " + path_ + " on " + session_->host(), session_->host(), ran->code, ran->err));
+    if (ran->code != 0)
+      return finish(failure("write " + path_ + " on " + session_->host(), session_->host(), ran->code, ran->err));
     finish(Transferred{size, parse_mode(ran->out), ran->duration});
   });
 }
@@ -202,7 +208,8 @@ class Download::Run {
   bool read_header() {
     const std::size_t end = pending_.find('\n');
     if (end == std::string::npos) {
-      if (pending_.size() > kHeaderLimit) stop(failure("read " + path_, session_->host(), 1, "unexpected output (does a shell start-up file print?)"));
+      if (pending_.size() > kHeaderLimit)
+        stop(failure("read " + path_, session_->host(), 1, "unexpected output (does a shell start-up file print?)"));
       return false;
     }
     std::uint64_t size = 0;
@@ -256,7 +263,9 @@ class Download::Run {
     if (error_) return finish(std::move(*error_));
     pump();
     if (busy_) return;
-    if (committed_) return finish(Transferred{put_, mode_, std::chrono::duration_cast<core::Milliseconds>(core::Loop::now() - begun_)});
+    if (committed_)
+      return finish(
+          Transferred{put_, mode_, std::chrono::duration_cast<core::Milliseconds>(core::Loop::now() - begun_)});
     committed_ = true;
     busy_ = true;
     sink_.commit(mode_, [this](core::Result<core::Unit> result) {

@@ -1,5 +1,5 @@
-// Files to and from a host, over exec channels: works wherever a POSIX shell is, needs no subsystem. Written atomically at
-// both ends (a new file in the same folder, then rename), streamed, size checked.
+// Files to and from a host, over exec channels: works wherever a POSIX shell is, needs no subsystem. Written atomically
+// at both ends (a new file in the same folder, then rename), streamed, size checked.
 #pragma once
 
 #include <sys/types.h>
@@ -28,9 +28,9 @@ struct Transferred {
   core::Milliseconds duration{0};
 };
 
-/// A local file or bytes to a remote path; a relative path begins at the login user's home. A symlink there is replaced,
-/// not followed. Kinds: `ssh.file` (the local one), `ssh.transfer` (details `code`, `stderr`), `ssh.directory`, those of
-/// Exec. Whatever goes wrong, the old file stays and the new one's part is removed.
+/// A local file or bytes to a remote path; a relative path begins at the login user's home. A symlink there is
+/// replaced, not followed. Kinds: `ssh.file` (the local one), `ssh.transfer` (details `code`, `stderr`),
+/// `ssh.directory`, those of Exec. Whatever goes wrong, the old file stays and the new one's part is removed.
 class Upload final : public core::Operation<Transferred> {
  public:
   struct FromFile {

@@ -14,9 +14,9 @@
 namespace deployrun::ssh {
 namespace {
 
-constexpr std::size_t kInLimit = 512U << 10U;     // read ahead of libssh2 at most this much
-constexpr std::size_t kFlushAt = 256U << 10U;     // several packets in one system call
-constexpr std::size_t kKeepCapacity = 64U << 10U; // an idle connection gives larger buffers back
+constexpr std::size_t kInLimit = 512U << 10U;      // read ahead of libssh2 at most this much
+constexpr std::size_t kFlushAt = 256U << 10U;      // several packets in one system call
+constexpr std::size_t kKeepCapacity = 64U << 10U;  // an idle connection gives larger buffers back
 
 template <class Value>
 void set_option(int fd, int level, int name, Value value) {
@@ -61,8 +61,8 @@ Transport::Transport(core::Loop& loop, Descriptor socket, std::string host)
 
 Transport::~Transport() {
   if (poll_ != nullptr) core::close_handle(poll_);
-  // 1.11.1 answers EAGAIN for ever while it believes that the peer may still speak (MODELS.md §7): send callback accepts
-  // all, receive callback reports the end.
+  // 1.11.1 answers EAGAIN for ever while it believes that the peer may still speak (MODELS.md §7): send callback
+  // accepts all, receive callback reports the end.
   dead_ = true;
   for (int i = 0; i < 1000 && libssh2_session_free(session_) == LIBSSH2_ERROR_EAGAIN; ++i) continue;
 }

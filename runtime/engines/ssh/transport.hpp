@@ -5,7 +5,8 @@
 //   repeated by its caller (STYLE.md §6). Whoever writes much asks `congested` first.
 // * After any call that moved something all waiters are tried again before the loop sleeps: each call may have put
 //   other channels' packets into libssh2's queue.
-// * The end of the connection is told to libssh2 only at teardown. Until then waiters get whatever had arrived before it.
+// * The end of the connection is told to libssh2 only at teardown. Until then waiters get whatever had arrived before
+// it.
 #pragma once
 
 #include <libssh2.h>
@@ -82,7 +83,8 @@ class Transport final : public std::enable_shared_from_this<Transport> {
   static bool fatal(long code) noexcept;
   core::Error lost_error(const std::string& why) const;
 
-  /// How often an answer was waited for: bytes came in after bytes had gone out. A command on an open connection is one.
+  /// How often an answer was waited for: bytes came in after bytes had gone out. A command on an open connection is
+  /// one.
   std::uint64_t round_trips() const noexcept { return round_trips_; }
   std::uint64_t bytes_in() const noexcept { return bytes_in_; }
   std::uint64_t bytes_out() const noexcept { return bytes_out_; }

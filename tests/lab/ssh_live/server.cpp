@@ -101,7 +101,7 @@ unsigned free_port() {
 }
 
 Server::Server(const std::vector<std::string>& extra) : port(free_port()), text_(std::make_shared<std::string>()) {
-  static const Folder& made = [] () -> const Folder& {  // making an RSA key takes a second
+  static const Folder& made = []() -> const Folder& {  // making an RSA key takes a second
     static const Folder keys;
     for (const char* type : {"ed25519", "ecdsa", "rsa"}) {
       run_program({"ssh-keygen", "-q", "-t", type, "-N", "", "-f", keys / (std::string("host_") + type)});
@@ -114,10 +114,12 @@ Server::Server(const std::vector<std::string>& extra) : port(free_port()), text_
   know_host(folder / "known_hosts", "ed25519");
   std::string config;
   for (const std::string& line : extra) config += line + "\n";
-  config += "Port " + std::to_string(port) + "\nListenAddress 127.0.0.1\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n" +
-            "PidFile none\nPrintMotd no\nMaxStartups 100\nLogLevel VERBOSE\nAuthorizedKeysFile " + (folder / "authorized_keys") +
-            "\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n";
-  for (const char* type : {"ed25519", "ecdsa", "rsa"}) config += "HostKey " + (folder / (std::string("host_") + type)) + "\n";
+  config += "Port " + std::to_string(port) +
+            "\nListenAddress 127.0.0.1\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n" +
+            "PidFile none\nPrintMotd no\nMaxStartups 100\nLogLevel VERBOSE\nAuthorizedKeysFile " +
+            (folder / "authorized_keys") + "\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n";
+  for (const char* type : {"ed25519", "ecdsa", "rsa"})
+    config += "HostKey " + (folder / (std::string("host_") + type)) + "\n";
   spill(folder / "sshd_config", config);
   std::filesystem::create_directories("/run/sshd");
 
@@ -212,12 +214,14 @@ std::shared_ptr<ssh::Session> session(core::Loop& loop, const Server& server) {
   return *connected;
 }
 
-core::Result<ssh::ExecResult> exec(core::Loop& loop, const std::shared_ptr<ssh::Session>& session, ssh::ExecOptions options) {
+core::Result<ssh::ExecResult> exec(core::Loop& loop, const std::shared_ptr<ssh::Session>& session,
+                                   ssh::ExecOptions options) {
   ssh::Exec operation(session, std::move(options));
   return wait(loop, operation);
 }
 
-core::Result<ssh::ExecResult> exec(core::Loop& loop, const std::shared_ptr<ssh::Session>& session, std::vector<std::string> argv) {
+core::Result<ssh::ExecResult> exec(core::Loop& loop, const std::shared_ptr<ssh::Session>& session,
+                                   std::vector<std::string> argv) {
   ssh::ExecOptions options;
   options.command.argv = std::move(argv);
   return exec(loop, session, std::move(options));

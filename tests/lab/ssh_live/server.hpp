@@ -70,7 +70,8 @@ void run_until(core::Loop& loop, const bool& done, std::chrono::milliseconds lim
 
 /// Runs an operation to its end on the loop.
 template <class T>
-core::Result<T> wait(core::Loop& loop, core::Operation<T>& operation, std::chrono::milliseconds limit = std::chrono::seconds(30)) {
+core::Result<T> wait(core::Loop& loop, core::Operation<T>& operation,
+                     std::chrono::milliseconds limit = std::chrono::seconds(30)) {
   bool done = false;
   std::optional<core::Result<T>> result;
   operation.start([&](core::Result<T> value) {
@@ -85,7 +86,8 @@ core::Result<T> wait(core::Loop& loop, core::Operation<T>& operation, std::chron
 core::Result<std::shared_ptr<ssh::Session>> connect(core::Loop& loop, ssh::ConnectOptions options);
 /// Connects or fails the test.
 std::shared_ptr<ssh::Session> session(core::Loop& loop, const Server& server);
-core::Result<ssh::ExecResult> exec(core::Loop& loop, const std::shared_ptr<ssh::Session>& session, ssh::ExecOptions options);
+core::Result<ssh::ExecResult> exec(core::Loop& loop, const std::shared_ptr<ssh::Session>& session,
+                                   ssh::ExecOptions options);
 core::Result<ssh::ExecResult> exec(core::Loop& loop, const std::shared_ptr<ssh::Session>& session,
                                    std::vector<std::string> argv);
 core::Result<ssh::ExecResult> shell(core::Loop& loop, const std::shared_ptr<ssh::Session>& session, std::string line);
