@@ -1,0 +1,165 @@
+"""A site whose deploys are disturbed: three hosts, an app in its steady state, and a chain of versions r1, r2, r3 …
+
+Every deploy ships the next version, so each one pulls an image, starts, switches, retires and lets the oldest release go,
+and its end is the start of the next. Two ends are equal when they are equal with all versions counted back from the
+newest; the state after an undone deploy has to be the one before it, as it stands.
+"""
+
+import json
+import os
+import re
+import sqlite3
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lab"))
+
+from labkit import Lab  # noqa: E402
+from labkit.images import app_images  # noqa: E402
+from prodkit import KAMAL, Project, differences  # noqa: E402
+
+FULL = os.environ.get("DEPLOYRUN_FULL") == "1"
+RETAIN = 2
+VERSION = re.compile(r"\br(\d+)\b")
+LIGHT = {"rate": 30}
+# Small figures where the shipped ones leave room for slow apps: the recipe does the same in less time.
+MORE = f"  settle: 50ms\nretain: {RETAIN}\nstop_timeout: 5s\n"
+HOMES = ("root", "home", "tmp", "var/tmp")
+
+
+def files(host):
+    """Whatever a deploy could leave in homes and temporary folders, as paths."""
+    found = []
+    for top in HOMES:
+        for folder, names, leaves in os.walk(host.machine.root / top):
+            if ".ssh" in names:
+                names.remove(".ssh")
+            found += [str(Path(folder, name).relative_to(host.machine.root)) for name in [*names, *leaves]]
+    return sorted(found)
+
+
+def untagged(host):
+    """Images without a name: the layers of a pull that nobody took back."""
+    return sum(1 for image in host.engine.get("/images/json")
+               if all(tag == "<none>:<none>" for tag in image["RepoTags"] or []))
+
+
+def state(host):
+    return {**host.snapshot(), "files": files(host), "untagged": untagged(host)}
+
+
+def states(hosts):
+    with ThreadPoolExecutor(max_workers=len(hosts)) as pool:
+        return dict(zip((host.name for host in hosts), pool.map(state, hosts)))
+
+
+def relative(found, newest):
+    """States with versions counted back from the newest; image IDs, one per version, are left out."""
+    text = json.dumps(found)
+    text = re.sub(r'"image_id": "[^"]*"', '"image_id": ""', text)
+    plain = json.loads(VERSION.sub(lambda match: f"<newest-{newest - int(match.group(1))}>", text))
+    for host in plain.values():
+        host["images"].sort()
+    return plain
+
+
+class Site:
+    """`count`: how many versions the registry offers. `load_on`: indexes of the hosts that get requests."""
+
+    def __init__(self, lab, *, kind=KAMAL, count=200, deadline="8s", more=MORE):
+        self.lab = lab
+        self.hosts = lab.hosts
+        self.count = count
+        layers = {}
+        template = next(image for image in app_images() if image.tag == "v1")
+        for number in range(1, count + 1):
+            env = [f"VERSION=r{number}" if entry.startswith("VERSION=") else entry for entry in template.config["Env"]]
+            lab.registry.push(replace(template, tag=f"r{number}", config={**template.config, "Env": env}), layers)
+        self.project = Project(lab, kind=kind, deadline=deadline, more=more)
+        self.newest = 0
+        self.seconds = None
+        while self.newest < RETAIN + 2:
+            self.ship()
+
+    @property
+    def next(self):
+        assert self.newest < self.count, "the registry has no further version"
+        return f"r{self.newest + 1}"
+
+    def ship(self):
+        """An undisturbed deploy of the next version."""
+        result = self.project.deploy(self.next)
+        self.newest += 1
+        self.seconds = result.seconds
+        return result
+
+    def states(self):
+        return states(self.hosts)
+
+    def relative(self):
+        return relative(self.states(), self.newest)
+
+    def learn(self):
+        """Ships once undisturbed, to know what the end looks like; returns how many journal rows that takes."""
+        self.ship()
+        self.expected = self.relative()
+        return self.rows()
+
+    # --- one deploy, disturbed
+
+    def start(self, *args, fault=None):
+        return self.project.start("deploy", "--version", self.next, *args, env={"DEPLOYRUN_FAULT": fault} if fault else None)
+
+    def settle(self, mode, timeout=120):
+        """Runs --resume or --abort as a fresh process."""
+        return self.lab.deployrun(["recipes/prod.lua", f"--{mode}"], cwd=self.project.folder, timeout=timeout)
+
+    # --- the journal, read without the program
+
+    def _journal(self):
+        return sqlite3.connect(self.project.folder / ".deployrun/journal.db")
+
+    def last_run(self):
+        """(id, state) of the newest run: running, done, aborted …"""
+        with closing(self._journal()) as database:
+            row = database.execute("SELECT run FROM journal WHERE type = 'run' ORDER BY number DESC LIMIT 1").fetchone()
+            if row is None:
+                return None, None
+            last = database.execute("SELECT json_extract(body, '$.state') FROM journal WHERE run = ? AND "
+                                    "type IN ('run', 'takeover', 'finish') ORDER BY number DESC LIMIT 1", row).fetchone()
+            return row[0], last[0] or "running"
+
+    def rows(self):
+        """How many rows the newest run has."""
+        run, _ = self.last_run()
+        with closing(self._journal()) as database:
+            return database.execute("SELECT count(*) FROM journal WHERE run = ?", (run,)).fetchone()[0]
+
+    # --- what must hold
+
+    def assert_before(self, before, context):
+        found = differences(before, self.states())
+        assert not found, "not as before:\n" + "\n".join([*found, str(context)])
+
+    def assert_after(self, context):
+        """The end of an undisturbed deploy of the next version, which is the newest from now on."""
+        self.newest += 1
+        found = differences(self.expected, self.relative())
+        assert not found, "not as after an undisturbed deploy:\n" + "\n".join([*found, str(context)])
+
+    def failures(self, load, marks):
+        """Failed requests, each with the mark (time, text) that was set last before it."""
+        found = []
+        for record in load.records():
+            if record["error"]:
+                place = [text for at, text in marks if at * 1000 <= record["start_ms"] + record["duration_ms"]]
+                found.append(f"{place[-1] if place else 'at first'}: {record}")
+        return found
+
+
+def mark(marks, text):
+    marks.append((time.time(), text))

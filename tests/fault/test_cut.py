@@ -1,0 +1,136 @@
+"""A server goes away in the middle of a deploy: its cable is pulled, or its SSH server hangs. That is noticed and said;
+when it is back, one command ends everything as before or as after."""
+
+import json
+import signal
+import threading
+import time
+
+from faultkit import LIGHT, Lab, Site
+from prodkit import summary_line
+
+NOTICED = 45  # seconds, SAFETY.md F3
+
+
+class Watch:
+    """Reads a program's events as they come."""
+
+    def __init__(self, program):
+        self.program = program
+        self.events = []
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self):
+        for line in self.program.process.stdout:
+            with self._changed:
+                self.events.append((time.monotonic(), json.loads(line)))
+                self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait_for(self, what, check, seconds):
+        """The moment of the first event that `check` accepts."""
+        deadline = time.monotonic() + seconds
+        seen = 0
+        with self._changed:
+            while True:
+                for at, event in self.events[seen:]:
+                    if check(event):
+                        return at
+                seen = len(self.events)
+                left = deadline - time.monotonic()
+                if left <= 0 or (not self._thread.is_alive() and seen == len(self.events)):
+                    raise AssertionError(f"{what}: not within {seconds} s: {[event for _, event in self.events]}")
+                self._changed.wait(min(left, 0.2))
+
+    def end(self, seconds):
+        """The exit code and what was said on standard error."""
+        code = self.program.process.wait(timeout=seconds)
+        self._thread.join()
+        with self.program.process.stderr as errors:
+            text = errors.read()
+        self.program.process.stdout.close()
+        return code, text
+
+
+def _ssh_processes(host):
+    """Process IDs of the host's SSH server and its sessions, inside its namespace."""
+    found = []
+    for path in (host.machine.root / "proc").glob("[0-9]*/comm"):
+        try:
+            if path.read_text().strip() == "sshd":
+                found.append(path.parent.name)
+        except OSError:
+            continue  # ended meanwhile
+    return found
+
+
+def _signal_ssh(host, name):
+    host.machine.run(["kill", f"-{name}", *_ssh_processes(host)])
+
+
+def _step_of(word):
+    return lambda event: event["type"] == "step.started" and word in event["step"]
+
+
+def _lost(lab, site, *, take_away, bring_back, settle, step, load_on):
+    """One host is lost when a step whose name has `step` begins; returns what was measured."""
+    victim = site.hosts[1]
+    before = site.states()
+    with lab.load(load_on, **LIGHT) as load:
+        watch = Watch(site.start("--json"))
+        watch.wait_for(f"the step {step}", _step_of(step), 60)
+        take_away(victim)
+        begin = time.monotonic()
+        try:
+            noticed = watch.wait_for("the loss", lambda event: event["type"] == "task.finished" and event.get("error")
+                                     and event["host"] == victim.name, NOTICED + 5) - begin
+            if settle == "resume":
+                # Undoing needs the host too and cannot succeed now. A process that dies instead leaves the run as it is.
+                watch.program.signal(signal.SIGKILL)
+                code, text = watch.end(10)
+                assert code == -signal.SIGKILL, (code, text)
+            else:
+                code, text = watch.end(300)
+                assert code in (1, 5), (code, watch.events, text)
+                said = json.dumps([event for _, event in watch.events if event["type"] in ("error", "log")]) + text
+                assert victim.name in said, said
+            ended = time.monotonic() - begin
+        finally:
+            bring_back(victim)
+        assert noticed <= NOTICED, noticed
+        if code != 1:
+            result = site.settle(settle)
+            assert result.code == 0, result
+        context = watch.events
+        if settle == "resume":
+            site.assert_after(context)
+        else:
+            site.assert_before(before, context)
+        summary = load.stop()
+    assert summary["failed"] == 0, summary["failures"]
+    return f"noticed after {noticed:.1f} s, exit {code} after {ended:.1f} s; {summary_line(summary)}"
+
+
+def test_a_server_whose_cable_is_pulled():
+    with Lab(hosts=3) as lab:
+        site = Site(lab, count=20)
+        site.learn()
+        others = [lab.hosts[0].url, lab.hosts[2].url]
+        lines = [_lost(lab, site, take_away=lab.unplug, bring_back=lab.plug, settle=settle, step=step, load_on=others)
+                 for step, settle in (("start", "abort"), ("switch", "resume"), ("switch", "abort"))]
+    return "\n".join(lines)
+
+
+def test_a_server_whose_ssh_hangs():
+    with Lab(hosts=3) as lab:
+        site = Site(lab, count=20)
+        site.learn()
+        return _lost(lab, site, take_away=lambda host: _signal_ssh(host, "STOP"), settle="abort", step="switch",
+                     bring_back=lambda host: _signal_ssh(host, "CONT"), load_on=lab.urls)
+
+
+for _test in (test_a_server_whose_cable_is_pulled, test_a_server_whose_ssh_hangs):
+    _test.timeout = 900

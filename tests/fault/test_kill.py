@@ -1,0 +1,112 @@
+"""kill -9 of deployrun around every journal row of a deploy, then --resume or --abort from a fresh process.
+
+All points, each with both; the points are shared out to two labs that work side by side. A light load asks all hosts all
+the time: also between the kill and what repairs it, no request may fail.
+"""
+
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
+from faultkit import FULL, LIGHT, Lab, Site, mark
+from prodkit import CADDY, KAMAL, summary_line
+
+LABS = 2
+
+
+class Point:
+    """One kill: `before:7`, `after:12`."""
+
+    def __init__(self, site, fault, marks):
+        self.site = site
+        self.fault = fault
+        self.marks = marks
+        self.log = []
+
+    def note(self, text, result=None):
+        mark(self.marks, f"{self.fault} {text}")
+        self.log.append(f"--- {self.fault} {text}\n{result if result is not None else ''}")
+
+    @property
+    def story(self):
+        return "\n".join(self.log)
+
+    def kill(self):
+        """A deploy that is killed; returns what the journal says of it: None (not begun), running, done."""
+        last, _ = self.site.last_run()
+        self.note(f"deploy {self.site.next}")
+        result = self.site.start(fault=self.fault).wait()
+        self.note("killed", result)
+        assert result.code == -signal.SIGKILL, self.story
+        run, state = self.site.last_run()
+        return None if run == last else state
+
+    def refuse(self):
+        """A plain deploy says what to do instead and touches nothing."""
+        result = self.site.start().wait()
+        self.note("plain deploy", result)
+        assert result.code == 5, self.story
+        assert "--resume" in result.out + result.err and "--abort" in result.out + result.err, self.story
+
+    def settle(self, mode, expected_code, expected_state=None):
+        result = self.site.settle(mode)
+        self.note(mode, result)
+        assert result.code == expected_code, self.story
+        if expected_state:
+            assert self.site.last_run()[1] == expected_state, self.story
+
+    def run(self, mode):
+        before = self.site.states()
+        found = self.kill()
+        if found == "running":
+            self.refuse()
+            self.settle(mode, 0, {"abort": "aborted", "resume": "done"}[mode])
+        else:
+            assert found in (None, "done"), self.story
+            self.settle(mode, 2)  # nothing to settle
+        if found == "done" or (found == "running" and mode == "resume"):
+            self.site.assert_after(self.story)
+        else:
+            self.site.assert_before(before, self.story)
+        self.note("settled")
+        return found
+
+
+def _work(kind, shard):
+    """One lab's share of the points; returns (points, what the load found, failed requests)."""
+    with Lab(hosts=3) as lab:
+        site = Site(lab, kind=kind)
+        rows = site.learn()
+        faults = [f"{side}:{row}" for row in range(1, rows + 1) for side in ("before", "after")]
+        marks, seen = [], set()
+        with lab.load(**LIGHT) as load:
+            for fault in faults[shard::LABS]:
+                seen.add(Point(site, fault, marks).run("abort"))
+                seen.add(Point(site, fault, marks).run("resume"))
+            summary = load.stop()
+        assert summary["failed"] == 0, "\n".join(site.failures(load, marks))
+        assert "running" in seen, seen
+        return rows, len(faults[shard::LABS]), summary
+
+
+def _every_point(kind):
+    with ThreadPoolExecutor(max_workers=LABS) as pool:
+        shares = list(pool.map(lambda shard: _work(kind, shard), range(LABS)))
+    rows = {rows for rows, _, _ in shares}
+    assert len(rows) == 1, f"a deploy writes a different number of rows each time: {rows}"
+    points = sum(count for _, count, _ in shares)
+    assert points == 2 * rows.pop(), shares
+    lines = [f"{points} points, each resumed and aborted"]
+    return "\n".join(lines + [summary_line(summary) for _, _, summary in shares])
+
+
+def test_kill_around_every_row_behind_kamal_proxy():
+    return _every_point(KAMAL)
+
+
+test_kill_around_every_row_behind_kamal_proxy.timeout = 3600
+
+if FULL:
+    def test_kill_around_every_row_behind_caddy():
+        return _every_point(CADDY)
+
+    test_kill_around_every_row_behind_caddy.timeout = 3600
