@@ -11,7 +11,8 @@ std::string chain_start() { return std::string(64, '0'); }
 
 std::string chain_hash(const std::string& previous, const StoredRow& row) {
   std::string text;
-  for (const std::string& field : {previous, std::to_string(row.number), std::to_string(row.time), row.run, row.type, row.body}) {
+  for (const std::string& field :
+       {previous, std::to_string(row.number), std::to_string(row.time), row.run, row.type, row.body}) {
     text += std::to_string(field.size()) + ":" + field;
   }
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};

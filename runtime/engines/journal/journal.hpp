@@ -1,7 +1,7 @@
-// The runs' journal (DESIGN.md §3): what was intended, what came back, who did it, so that any process can finish or undo
-// a run. This is the interface; local.hpp keeps it in the project's folder.
-// What must stay true: a row is on disk before its operation completes; rows are never changed or removed; a run has at
-// most one living owner; no secret reaches a row.
+// The runs' journal (DESIGN.md §3): what was intended, what came back, who did it, so that any process can finish or
+// undo a run. This is the interface; local.hpp keeps it in the project's folder. What must stay true: a row is on disk
+// before its operation completes; rows are never changed or removed; a run has at most one living owner; no secret
+// reaches a row.
 #pragma once
 
 #include <chrono>
@@ -45,15 +45,15 @@ class Journal {
   /// or aborted.
   virtual std::unique_ptr<core::Operation<std::string>> begin(RunInfo info) = 0;
 
-  /// Makes this process the owner of an unfinished run whose owner is gone, and journals that. Completes with all that is
-  /// known of it. `journal.busy`, `journal.unknown_run`; a finished run is `journal.finished`.
+  /// Makes this process the owner of an unfinished run whose owner is gone, and journals that. Completes with all that
+  /// is known of it. `journal.busy`, `journal.unknown_run`; a finished run is `journal.finished`.
   virtual std::unique_ptr<core::Operation<Record>> take_over(Takeover takeover) = 0;
 
   /// The run that waits for a person's decision or is still going on (`owner` tells which), or nothing.
   virtual std::unique_ptr<core::Operation<std::optional<Record>>> unfinished() = 0;
 
-  /// Commits one row of the run that this process owns (else `journal.not_owner`). Rows that wait together are committed
-  /// together, in order. Cancelled while it waits, the row is not written; later the row stands.
+  /// Commits one row of the run that this process owns (else `journal.not_owner`). Rows that wait together are
+  /// committed together, in order. Cancelled while it waits, the row is not written; later the row stands.
   virtual std::unique_ptr<core::Operation<core::Unit>> append(Row row) = 0;
 
   /// The end of the owned run. Any state but `running`; `needs_person` leaves it unfinished. Ownership ends here.

@@ -86,7 +86,8 @@ class Append final : public Operation<Unit> {
   Append(sqlite::Serial& serial, std::shared_ptr<Store> store, std::shared_ptr<Batch> batch, Entry entry)
       : batch_(std::move(batch)), row_(std::make_shared<Waiting>()) {
     row_->entry = std::move(entry);
-    turn_ = serial.run<Unit>([store = std::move(store), batch = batch_, row = row_] { return batch->commit(*store, row); });
+    turn_ =
+        serial.run<Unit>([store = std::move(store), batch = batch_, row = row_] { return batch->commit(*store, row); });
   }
   ~Append() override { batch_->withdraw(row_); }
   void start(Done done) override {
@@ -115,14 +116,17 @@ class LocalJournal final : public Journal {
     });
   }
   std::unique_ptr<Operation<Record>> take_over(Takeover takeover) override {
-    return on_store<Record>([entry = entry_of(takeover.run, "takeover", body_of(takeover))](Store& store) -> Result<Record> {
-      return entry ? store.take_over(*entry) : Result<Record>(entry.error());
-    });
+    return on_store<Record>(
+        [entry = entry_of(takeover.run, "takeover", body_of(takeover))](Store& store) -> Result<Record> {
+          return entry ? store.take_over(*entry) : Result<Record>(entry.error());
+        });
   }
   std::unique_ptr<Operation<std::optional<Record>>> unfinished() override {
     return on_store<std::optional<Record>>([](Store& store) { return store.unfinished(); });
   }
-  std::unique_ptr<Operation<Unit>> append(Row row) override { return write(entry_of(run_of(row), type_of(row), body_of(row))); }
+  std::unique_ptr<Operation<Unit>> append(Row row) override {
+    return write(entry_of(run_of(row), type_of(row), body_of(row)));
+  }
   std::unique_ptr<Operation<Unit>> finish(Finish finish) override {
     if (finish.state == RunState::running) throw core::Failure(core::usage("a run cannot end as running"));
     return write(entry_of(finish.run, "finish", body_of(finish)));

@@ -33,9 +33,12 @@ Holder read_holder(int fd) {
 }
 
 core::Error busy(const Holder& holder) {
-  core::Error error{.kind = "journal.busy", .message = "another run is in progress", .hint = "wait until it is done, or end that process"};
+  core::Error error{.kind = "journal.busy",
+                    .message = "another run is in progress",
+                    .hint = "wait until it is done, or end that process"};
   if (!holder.run.empty()) error.message = "run " + holder.run + " is in progress";
-  if (holder.pid != 0) error.message += ", pid " + std::to_string(holder.pid) + (holder.host.empty() ? "" : " on " + holder.host);
+  if (holder.pid != 0)
+    error.message += ", pid " + std::to_string(holder.pid) + (holder.host.empty() ? "" : " on " + holder.host);
   error.details["run"] = holder.run;
   error.details["pid"] = holder.pid;
   error.details["holder_host"] = holder.host;
@@ -72,7 +75,8 @@ core::Result<Ownership> Ownership::acquire(const std::string& path) {
 
 core::Result<std::optional<Holder>> Ownership::look(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-  if (fd < 0) return errno == ENOENT ? core::Result<std::optional<Holder>>(std::optional<Holder>()) : failed("open", path, errno);
+  if (fd < 0)
+    return errno == ENOENT ? core::Result<std::optional<Holder>>(std::optional<Holder>()) : failed("open", path, errno);
   struct flock lock = whole_file(F_WRLCK);
   const bool known = ::fcntl(fd, F_OFD_GETLK, &lock) == 0;
   const int code = errno;

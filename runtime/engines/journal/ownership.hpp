@@ -1,6 +1,6 @@
-// Who owns the run that is going on: a lock that the kernel frees when the process ends, however it ends (DESIGN.md §7).
-// An open-file-description lock on a file of its own, so that neither a child process (O_CLOEXEC) nor another descriptor
-// of this process can drop it or keep it.
+// Who owns the run that is going on: a lock that the kernel frees when the process ends, however it ends (DESIGN.md
+// §7). An open-file-description lock on a file of its own, so that neither a child process (O_CLOEXEC) nor another
+// descriptor of this process can drop it or keep it.
 #pragma once
 
 #include <optional>

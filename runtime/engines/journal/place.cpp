@@ -23,7 +23,8 @@ core::Error failed(const std::string& what, const std::string& path, int code) {
 }
 
 core::Error unsafe(const std::string& path, const std::string& why, std::string hint) {
-  core::Error error{.kind = "journal.unsafe", .message = "the journal is not safe at " + path + ": " + why, .hint = std::move(hint)};
+  core::Error error{
+      .kind = "journal.unsafe", .message = "the journal is not safe at " + path + ": " + why, .hint = std::move(hint)};
   error.details["path"] = path;
   return error;
 }
@@ -75,7 +76,8 @@ core::Result<Descriptor> open_folder(const std::string& path, bool create) {
   if (folder.get() < 0) {
     const int code = errno;
     if (code == ENOENT) return core::Error{.kind = "journal.missing", .message = "there is no journal at " + path};
-    if (code == ELOOP || code == ENOTDIR) return unsafe(path, "it is no folder (a symbolic link is not followed)", "move it away");
+    if (code == ELOOP || code == ENOTDIR)
+      return unsafe(path, "it is no folder (a symbolic link is not followed)", "move it away");
     return failed("open", path, code);
   }
   struct stat status {};
@@ -84,7 +86,8 @@ core::Result<Descriptor> open_folder(const std::string& path, bool create) {
   if ((status.st_mode & kOthers) != 0 && ::fchmod(folder.get(), S_IRWXU) != 0) return failed("chmod 700", path, errno);
   if (made) {
     // The state of one operator's runs has no place in the project's history.
-    Descriptor ignore(::openat(folder.get(), ".gitignore", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR));
+    Descriptor ignore(
+        ::openat(folder.get(), ".gitignore", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR));
     if (ignore.get() >= 0 && ::write(ignore.get(), "*\n", 2) != 2) return failed("write", path + "/.gitignore", errno);
   }
   return folder;
@@ -97,7 +100,8 @@ core::Result<core::Unit> check_file(const Descriptor& folder, const std::string&
   if (::fstatat(folder.get(), name, &status, AT_SYMLINK_NOFOLLOW) != 0) {
     return errno == ENOENT ? core::Result<core::Unit>(core::Unit{}) : failed("look at", path, errno);
   }
-  if (!S_ISREG(status.st_mode)) return unsafe(path, "it is no regular file (a symbolic link is not followed)", "move it away");
+  if (!S_ISREG(status.st_mode))
+    return unsafe(path, "it is no regular file (a symbolic link is not followed)", "move it away");
   if (status.st_nlink != 1) return unsafe(path, "it has a second name (a hard link)", "move it away");
   if (auto safe = check_owner(path, status); !safe) return safe;
   if ((status.st_mode & kOthers) != 0 && ::fchmodat(folder.get(), name, S_IRUSR | S_IWUSR, 0) != 0) {

@@ -71,7 +71,8 @@ StepRecord& step_at(Record& record, std::int64_t ordinal) {
 void apply_task(Record& record, const Json& body, const StoredRow& row, TaskState state) {
   StepRecord& step = step_at(record, body.at("step").get<std::int64_t>());
   const auto host = body.at("host").get<std::string>();
-  auto task = std::find_if(step.tasks.begin(), step.tasks.end(), [&](const TaskRecord& each) { return each.host == host; });
+  auto task =
+      std::find_if(step.tasks.begin(), step.tasks.end(), [&](const TaskRecord& each) { return each.host == host; });
   if (task == step.tasks.end()) {
     step.tasks.push_back(TaskRecord{.host = host, .result = {}, .error = {}, .started = row.time});
     task = std::prev(step.tasks.end());
@@ -123,8 +124,9 @@ void apply_known(Record& record, const Json& body, const StoredRow& row) {
 }
 
 Json task_json(const TaskRecord& task) {
-  Json json{{"host", task.host},       {"state", to_string(task.state)}, {"attempt", task.attempt},
-            {"started", task.started}, {"order", task.order},            {"ms", task.ms}};
+  Json json{{"host", task.host},       {"state", to_string(task.state)},
+            {"attempt", task.attempt}, {"started", task.started},
+            {"order", task.order},     {"ms", task.ms}};
   if (task.ended != 0) json["ended"] = task.ended;
   if (task.result) json["result"] = *task.result;
   if (task.error) json["error"] = *task.error;
@@ -172,8 +174,14 @@ Json body_of(const Row& row) {
 }
 
 Json body_of(const RunInfo& info) {
-  return {{"recipe", info.recipe},   {"command", info.command}, {"parameters", info.parameters}, {"recipe_hash", info.recipe_hash},
-          {"version", info.version}, {"user", info.user},       {"host", info.host},             {"actor", info.actor},
+  return {{"recipe", info.recipe},
+          {"command", info.command},
+          {"parameters", info.parameters},
+          {"recipe_hash", info.recipe_hash},
+          {"version", info.version},
+          {"user", info.user},
+          {"host", info.host},
+          {"actor", info.actor},
           {"revision", info.revision}};
 }
 

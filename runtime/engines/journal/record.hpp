@@ -25,15 +25,15 @@ std::optional<TaskState> parse_task_state(const std::string& text);
 
 /// What a run is: enough to execute it again from a fresh process.
 struct RunInfo {
-  std::string recipe;       ///< path as given, relative to the project where possible
+  std::string recipe;  ///< path as given, relative to the project where possible
   std::string command;
   Json parameters = Json::object();
   std::string recipe_hash;  ///< of the recipe's content and of what it required
   std::string version;      ///< deployrun's
   std::string user;
-  std::string host;         ///< the operator's machine
-  std::string actor;        ///< who asked for it in CI; empty elsewhere
-  std::string revision;     ///< git commit of the project; empty where there is none
+  std::string host;      ///< the operator's machine
+  std::string actor;     ///< who asked for it in CI; empty elsewhere
+  std::string revision;  ///< git commit of the project; empty where there is none
 };
 
 /// A value that is computed once per run (`run:once`).
@@ -89,7 +89,7 @@ struct TaskRecord {
   std::int64_t started = 0;  ///< wall clock, ms since 1970, of the first row
   std::int64_t ended = 0;    ///< of the last row that is no intent; 0 before
   std::int64_t ms = 0;
-  std::int64_t order = 0;    ///< place of its last `started` among the run's rows: undo goes from high to low
+  std::int64_t order = 0;  ///< place of its last `started` among the run's rows: undo goes from high to low
 };
 
 struct StepRecord {

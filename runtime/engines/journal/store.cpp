@@ -35,7 +35,9 @@ core::Error tampered(std::int64_t number, const std::string& why) {
 }
 
 core::Error unknown_run(const std::string& run) {
-  return {.kind = "journal.unknown_run", .message = "the journal knows no run " + run, .hint = "deployrun history lists them"};
+  return {.kind = "journal.unknown_run",
+          .message = "the journal knows no run " + run,
+          .hint = "deployrun history lists them"};
 }
 
 StoredRow row_of(const sqlite::Statement& at) {
@@ -74,8 +76,11 @@ core::Result<std::unique_ptr<Store>> Store::open(const std::string& folder, Opti
 }
 
 core::Result<core::Unit> Store::prepare() {
-  // PERSIST overwrites the rollback journal's header and syncs it: as durable as DELETE with a synced folder, fewer writes.
-  if (auto set = database_.execute("PRAGMA journal_mode = PERSIST; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF"); !set) {
+  // PERSIST overwrites the rollback journal's header and syncs it: as durable as DELETE with a synced folder, fewer
+  // writes.
+  if (auto set =
+          database_.execute("PRAGMA journal_mode = PERSIST; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF");
+      !set) {
     return failed("open", std::move(set).error());
   }
   auto transaction = sqlite::Transaction::begin(database_);
@@ -104,7 +109,8 @@ core::Result<core::Unit> Store::prepare() {
   if (integer_of(*format) > kFormat) {
     core::Error newer{.kind = "journal.newer",
                       .message = "the journal " + place_.database + " was written by a newer deployrun (format " +
-                                 std::to_string(integer_of(*format)) + ", this one knows " + std::to_string(kFormat) + ")",
+                                 std::to_string(integer_of(*format)) + ", this one knows " + std::to_string(kFormat) +
+                                 ")",
                       .hint = "use the newer deployrun"};
     newer.details["format"] = integer_of(*format);
     return newer;
@@ -132,8 +138,9 @@ std::string Store::new_id() const {
 core::Result<core::Unit> Store::insert(const std::vector<Entry>& entries) {
   auto transaction = sqlite::Transaction::begin(database_);
   if (!transaction) return failed("write to", std::move(transaction).error());
-  auto head = database_.prepare("SELECT head.number, head.hash, journal.number, journal.hash FROM head "
-                                "LEFT JOIN journal ON journal.number = (SELECT max(number) FROM journal)");
+  auto head = database_.prepare(
+      "SELECT head.number, head.hash, journal.number, journal.hash FROM head "
+      "LEFT JOIN journal ON journal.number = (SELECT max(number) FROM journal)");
   if (!head) return failed("write to", std::move(head).error());
   auto found = head->step();
   if (!found) return failed("write to", std::move(found).error());
@@ -145,7 +152,11 @@ core::Result<core::Unit> Store::insert(const std::vector<Entry>& entries) {
   }
 
   for (const Entry& entry : entries) {
-    const StoredRow row{.number = ++number, .time = milliseconds(options_.now()), .run = entry.run, .type = entry.type, .body = entry.body};
+    const StoredRow row{.number = ++number,
+                        .time = milliseconds(options_.now()),
+                        .run = entry.run,
+                        .type = entry.type,
+                        .body = entry.body};
     const std::string hash = chain_hash(previous, row);
     auto written = database_.run("INSERT INTO journal VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                                  {row.number, row.time, row.run, row.type, row.body, previous, hash});
@@ -221,7 +232,8 @@ std::vector<core::Result<core::Unit>> Store::append(const std::vector<Entry>& en
       ours.push_back(entry);
       results.emplace_back(core::Unit{});
     } else {
-      results.emplace_back(core::Error{.kind = "journal.not_owner", .message = "this process does not own run " + entry.run});
+      results.emplace_back(
+          core::Error{.kind = "journal.not_owner", .message = "this process does not own run " + entry.run});
     }
   }
   if (ours.empty()) return results;

@@ -12,11 +12,12 @@ namespace deployrun::report {
 
 namespace {
 
-constexpr std::size_t kLabel = 11;     // "  because  "
+constexpr std::size_t kLabel = 11;       // "  because  "
 constexpr std::size_t kShownLines = 20;  // of a log: its end
 // Written elsewhere in the block, or of no use to people.
-constexpr std::array<std::string_view, 18> kTold{"kind", "message", "host",   "step",  "hint",  "cause",  "also",   "history",      "probes",
-                                                 "logs", "stderr",  "stdout", "where", "lines", "source", "column", "traceback", "token"};
+constexpr std::array<std::string_view, 18> kTold{"kind",  "message", "host",   "step",   "hint",      "cause",
+                                                 "also",  "history", "probes", "logs",   "stderr",    "stdout",
+                                                 "where", "lines",   "source", "column", "traceback", "token"};
 
 std::string text_of(const Json& error, const char* key) {
   const auto found = error.find(key);
@@ -31,7 +32,8 @@ class Block {
     if (text.empty()) return;
     label.resize(std::max(label.size() + 1, kLabel - 2), ' ');
     const std::size_t left = indent_ + 2 + label.size();
-    out_ += std::string(indent_ + 2, ' ') + paint(label, Ink::dim, color_) + paint(indent_rest(text, left), ink, color_) + "\n";
+    out_ += std::string(indent_ + 2, ' ') + paint(label, Ink::dim, color_) +
+            paint(indent_rest(text, left), ink, color_) + "\n";
   }
   void raw(std::string_view text) { out_ += text; }
   std::string take() { return std::move(out_); }
@@ -54,7 +56,8 @@ Look look_of(const Json& entry) {
   if (!entry.is_object()) return {.outcome = scalar_text(entry)};
   Look look;
   for (const char* key : {"at_ms", "ms"}) {
-    if (look.ms < 0 && entry.contains(key) && entry[key].is_number()) look.ms = static_cast<std::int64_t>(entry[key].get<double>());
+    if (look.ms < 0 && entry.contains(key) && entry[key].is_number())
+      look.ms = static_cast<std::int64_t>(entry[key].get<double>());
   }
   for (const char* key : {"outcome", "message", "error", "status"}) {
     if (entry.contains(key) && look.outcome.empty()) {
@@ -122,8 +125,10 @@ void add_details(Block& block, const Json& error) {
   for (const char* key : {"history", "probes"}) {
     if (error.contains(key) && error[key].is_array()) block.row("probes", history_text(error[key]));
   }
-  for (const auto& [key, label] : {std::pair{"logs", "log"}, std::pair{"stderr", "stderr"}, std::pair{"stdout", "stdout"}}) {
-    if (error.contains(key) && (error[key].is_array() || error[key].is_string())) block.row(label, log_text(error[key]));
+  for (const auto& [key, label] :
+       {std::pair{"logs", "log"}, std::pair{"stderr", "stderr"}, std::pair{"stdout", "stdout"}}) {
+    if (error.contains(key) && (error[key].is_array() || error[key].is_string()))
+      block.row(label, log_text(error[key]));
   }
   for (const auto& [key, value] : error.items()) {
     bool told = value.is_null() || value.is_structured();

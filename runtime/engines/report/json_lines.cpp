@@ -8,6 +8,8 @@ JsonLines::JsonLines(Output& output) : output_(output) {
   });
 }
 
-void JsonLines::event(const Json& event) { output_.write(json::dump(event) + "\n", event.value("type", "") == "print"); }
+void JsonLines::event(const Json& event) {
+  output_.write(json::dump(event) + "\n", event.value("type", "") == "print");
+}
 
 }  // namespace deployrun::report

@@ -162,7 +162,8 @@ void Lines::step_started(const Json& event) {
   } else {
     say(paint(title, Ink::bold, options_.color) + "\n");
   }
-  if (event.contains("hosts") && event["hosts"].is_number() && integer_of(event, "hosts") == 0) say("  no host takes part\n");
+  if (event.contains("hosts") && event["hosts"].is_number() && integer_of(event, "hosts") == 0)
+    say("  no host takes part\n");
 }
 
 void Lines::step_finished(const Json& event) {
@@ -193,12 +194,15 @@ void Lines::task_finished(const Json& event) {
   if (note.empty() && event.contains("error") && state != "cancelled") note = error_line_text(event["error"]);
   if (retry) note += (note.empty() ? "" : "; ") + std::string("trying again");
   width_ = std::clamp(host.size(), width_, std::max(width_, kWidestHost));
-  task_line(host, look == kLooks.end() ? state : look->word, look == kLooks.end() ? Ink::plain : look->ink, integer_of(event, "ms"), note);
+  task_line(host, look == kLooks.end() ? state : look->word, look == kLooks.end() ? Ink::plain : look->ink,
+            integer_of(event, "ms"), note);
 }
 
-void Lines::task_line(const std::string& host, const std::string& word, Ink ink, std::int64_t ms, const std::string& note) {
+void Lines::task_line(const std::string& host, const std::string& word, Ink ink, std::int64_t ms,
+                      const std::string& note) {
   const std::size_t left = 2 + width_ + 2 + kStates + kDuration + 2;
-  std::string line = "  " + padded(host, width_) + "  " + paint(padded(word, kStates), ink, options_.color) + right(duration(ms), kDuration);
+  std::string line = "  " + padded(host, width_) + "  " + paint(padded(word, kStates), ink, options_.color) +
+                     right(duration(ms), kDuration);
   if (!note.empty()) line += "  " + indent_rest(note, left);
   say(line + "\n");
 }
@@ -270,15 +274,16 @@ void Lines::shipped(const Json& event) {
   std::string what = text_of(event, "app");
   if (const auto version = text_of(event, "version"); !version.empty()) what += " " + version;
   const auto hosts = event.find("hosts");
-  if (hosts != event.end() && hosts->is_array()) what += " on " + count(static_cast<std::int64_t>(hosts->size()), "host");
+  if (hosts != event.end() && hosts->is_array())
+    what += " on " + count(static_cast<std::int64_t>(hosts->size()), "host");
   say(paint("shipped  ", Ink::green, options_.color) + what + "\n");
 }
 
 void Lines::observed(const Json& event) {
   gap();
-  say(paint("observed ", Ink::green, options_.color) + text_of(event, "url") + ": " + count(integer_of(event, "requests"), "request") +
-      ", " + std::to_string(integer_of(event, "failed")) + " failed, longest gap " + std::to_string(integer_of(event, "longest_gap_ms")) +
-      " ms\n");
+  say(paint("observed ", Ink::green, options_.color) + text_of(event, "url") + ": " +
+      count(integer_of(event, "requests"), "request") + ", " + std::to_string(integer_of(event, "failed")) +
+      " failed, longest gap " + std::to_string(integer_of(event, "longest_gap_ms")) + " ms\n");
 }
 
 void Lines::run_finished(const Json& event) {
@@ -287,7 +292,8 @@ void Lines::run_finished(const Json& event) {
   gap();
   const std::string state = text_of(event, "state");
   const std::string time = duration(integer_of(event, "ms"));
-  const auto* ending = std::find_if(kEndings.begin(), kEndings.end(), [&](const Ending& each) { return state == each.state; });
+  const auto* ending =
+      std::find_if(kEndings.begin(), kEndings.end(), [&](const Ending& each) { return state == each.state; });
   std::string text = ending == kEndings.end() ? state + " after " + time : ending->before + time + ending->after;
   if (state == "done") {
     std::int64_t tasks = 0;
@@ -297,10 +303,12 @@ void Lines::run_finished(const Json& event) {
   }
   say(paint(text, ending == kEndings.end() ? Ink::plain : ending->ink, options_.color) + "\n");
   if (const auto left = event.find("left"); left != event.end() && left->is_array()) {
-    for (const Json& each : *left) say("  left: " + (each.is_string() ? each.get<std::string>() : json::dump(each)) + "\n");
+    for (const Json& each : *left)
+      say("  left: " + (each.is_string() ? each.get<std::string>() : json::dump(each)) + "\n");
   }
   if (const auto next = event.find("next"); next != event.end() && next->is_array()) {
-    for (const Json& each : *next) say("  next: " + (each.is_string() ? each.get<std::string>() : json::dump(each)) + "\n");
+    for (const Json& each : *next)
+      say("  next: " + (each.is_string() ? each.get<std::string>() : json::dump(each)) + "\n");
   }
   counts_.clear();
 }

@@ -47,7 +47,7 @@ class Lines final : public Sink {
   /// "  web1  done          4.2 s  note"
   void task_line(const std::string& host, const std::string& word, Ink ink, std::int64_t ms, const std::string& note);
   void say(const std::string& text);
-  void gap();        // one empty line, never two
+  void gap();  // one empty line, never two
   void end_group();
 
   struct Running {

@@ -14,8 +14,8 @@
 
 namespace deployrun::report {
 
-/// Lives on the loop's thread. The descriptor stays its caller's, in the mode it was in: it may be shared with others, so
-/// it is not made non-blocking.
+/// Lives on the loop's thread. The descriptor stays its caller's, in the mode it was in: it may be shared with others,
+/// so it is not made non-blocking.
 class Output {
  public:
   static constexpr std::size_t kLimit = 4U << 20U;

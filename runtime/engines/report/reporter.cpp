@@ -68,7 +68,8 @@ void Reporter::complete(Json& event) {
     error.erase("type");
     event = {{"type", "error"}, {"error", std::move(error)}};
   }
-  if (event["type"] == "run.started" && event.contains("run") && event["run"].is_string()) run_ = event["run"].get<std::string>();
+  if (event["type"] == "run.started" && event.contains("run") && event["run"].is_string())
+    run_ = event["run"].get<std::string>();
   event["v"] = 1;
   event["time"] = rfc3339(options_.now());
   if (!run_.empty() && !event.contains("run")) event["run"] = run_;

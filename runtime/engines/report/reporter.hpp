@@ -13,7 +13,8 @@
 namespace deployrun::report {
 
 struct ReporterOptions {
-  std::function<std::string(std::string)> clean;   ///< strips control sequences; before `redact`, or they could hide a secret
+  std::function<std::string(std::string)>
+      clean;  ///< strips control sequences; before `redact`, or they could hide a secret
   std::function<std::string(std::string)> redact;  ///< masks secrets
   std::function<std::chrono::system_clock::time_point()> now;
 };
@@ -31,6 +32,8 @@ class Reporter {
   /// level `error` that says so.
   void emit(Json event);
 
+  /// Whether the reader of the data lags so far behind that its producer should wait.
+  bool full() const noexcept { return data_ != nullptr && data_->full(); }
   /// Completes when the reader of the data can take more; at once without one.
   std::unique_ptr<core::Operation<core::Unit>> drained();
 

@@ -22,7 +22,8 @@ std::string duration(std::int64_t ms) {
   if (ms < 59'950) {
     std::snprintf(text.data(), text.size(), "%.1f s", static_cast<double>(ms) / 1000);
   } else if (seconds < 3600) {
-    std::snprintf(text.data(), text.size(), "%lld min %02lld s", static_cast<long long>(seconds / 60), static_cast<long long>(seconds % 60));
+    std::snprintf(text.data(), text.size(), "%lld min %02lld s", static_cast<long long>(seconds / 60),
+                  static_cast<long long>(seconds % 60));
   } else {
     std::snprintf(text.data(), text.size(), "%lld h %02lld min", static_cast<long long>(seconds / 3600),
                   static_cast<long long>(seconds / 60 % 60));

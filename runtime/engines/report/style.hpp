@@ -13,7 +13,8 @@ enum class ColorChoice { automatic, always, never };
 /// A variable of the environment; empty where it is not set.
 using Environment = std::function<std::string(const char*)>;
 
-/// `always` and `never` decide alone; else FORCE_COLOR, CLICOLOR_FORCE, NO_COLOR, TERM=dumb, CI and the terminal, in this order.
+/// `always` and `never` decide alone; else FORCE_COLOR, CLICOLOR_FORCE, NO_COLOR, TERM=dumb, CI and the terminal, in
+/// this order.
 bool wants_color(ColorChoice choice, bool terminal, const Environment& environment);
 
 /// "0.1 s", "42.0 s", "1 min 05 s", "2 h 03 min"

@@ -98,12 +98,9 @@ core::Result<Value> Database::scalar(std::string_view sql, const std::vector<Val
   if (!row) return std::move(row).error();
   if (!*row || statement->is_null(0)) return Value(nullptr);
   switch (sqlite3_column_type(statement->handle_.get(), 0)) {
-    case SQLITE_INTEGER:
-      return Value(statement->integer(0));
-    case SQLITE_FLOAT:
-      return Value(statement->number(0));
-    default:
-      return Value(statement->text(0));
+    case SQLITE_INTEGER: return Value(statement->integer(0));
+    case SQLITE_FLOAT: return Value(statement->number(0));
+    default: return Value(statement->text(0));
   }
 }
 

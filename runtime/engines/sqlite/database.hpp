@@ -1,6 +1,6 @@
-// Connections, statements and transactions of SQLite. Everything here blocks: it runs on the pool, and one connection is
-// used by one job at a time (serial.hpp sees to that).
-// What must stay true: values are bound, never written into SQL text; a transaction that nobody committed is rolled back.
+// Connections, statements and transactions of SQLite. Everything here blocks: it runs on the pool, and one connection
+// is used by one job at a time (serial.hpp sees to that). What must stay true: values are bound, never written into SQL
+// text; a transaction that nobody committed is rolled back.
 #pragma once
 
 #include <cstddef>
@@ -21,8 +21,8 @@ namespace deployrun::sqlite {
 using Value = std::variant<std::nullptr_t, std::int64_t, double, std::string>;
 
 struct OpenOptions {
-  bool create = true;                     ///< make the file where it is missing
-  bool read_only = false;                 ///< implies not creating
+  bool create = true;                       ///< make the file where it is missing
+  bool read_only = false;                   ///< implies not creating
   core::Milliseconds busy_timeout{10'000};  ///< how long a statement waits for another connection's lock
 };
 

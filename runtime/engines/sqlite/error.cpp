@@ -17,20 +17,15 @@ Meaning meaning_of(int code) {
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
       return {"sqlite.corrupt", "the file is damaged or is no SQLite database; restore it from a backup"};
-    case SQLITE_FULL:
-      return {"sqlite.full", "free some space on this disk"};
-    case SQLITE_READONLY:
-      return {"sqlite.readonly", "the file or its folder cannot be written"};
+    case SQLITE_FULL: return {"sqlite.full", "free some space on this disk"};
+    case SQLITE_READONLY: return {"sqlite.readonly", "the file or its folder cannot be written"};
     case SQLITE_CANTOPEN:
     case SQLITE_PERM:
     case SQLITE_AUTH:
       return {"sqlite.open", "check that the file exists, is no symbolic link and may be opened by this user"};
-    case SQLITE_IOERR:
-      return {"sqlite.io", "the disk or the file system reported an error; look at the kernel's log"};
-    case SQLITE_CONSTRAINT:
-      return {"sqlite.constraint", ""};
-    default:
-      return {"sqlite.statement", ""};
+    case SQLITE_IOERR: return {"sqlite.io", "the disk or the file system reported an error; look at the kernel's log"};
+    case SQLITE_CONSTRAINT: return {"sqlite.constraint", ""};
+    default: return {"sqlite.statement", ""};
   }
 }
 

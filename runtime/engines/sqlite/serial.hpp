@@ -16,8 +16,8 @@ class Serial : public std::enable_shared_from_this<Serial> {
  public:
   explicit Serial(core::Loop& loop) : loop_(loop) {}
 
-  /// Takes its turn when it is started. Cancelled or destroyed while it waits for its turn, it never runs; after that it
-  /// runs to its end, and the next job waits for it even where nobody wants its result any more.
+  /// Takes its turn when it is started. Cancelled or destroyed while it waits for its turn, it never runs; after that
+  /// it runs to its end, and the next job waits for it even where nobody wants its result any more.
   template <class T>
   std::unique_ptr<core::Operation<T>> run(std::function<core::Result<T>()> work) {
     return std::make_unique<Turn<T>>(shared_from_this(), std::move(work));
@@ -89,7 +89,8 @@ class Serial : public std::enable_shared_from_this<Serial> {
     running_->begin();
   }
   bool forget(const Job* job) {
-    const auto found = std::find_if(waiting_.begin(), waiting_.end(), [&](const auto& each) { return each.get() == job; });
+    const auto found =
+        std::find_if(waiting_.begin(), waiting_.end(), [&](const auto& each) { return each.get() == job; });
     if (found == waiting_.end()) return false;
     waiting_.erase(found);
     return true;

@@ -63,7 +63,9 @@ TEST_CASE("an untouched journal verifies") {
 TEST_CASE("whatever was done to a row shows") {
   Scratch scratch;
   write_some(scratch);
-  SECTION("an edit") { tamper(scratch, "UPDATE journal SET body = replace(body, 'step 3', 'step X') WHERE number = 4"); }
+  SECTION("an edit") {
+    tamper(scratch, "UPDATE journal SET body = replace(body, 'step 3', 'step X') WHERE number = 4");
+  }
   SECTION("another time") { tamper(scratch, "UPDATE journal SET time = time + 1 WHERE number = 2"); }
   SECTION("a row taken out") { tamper(scratch, "DELETE FROM journal WHERE number = 3"); }
   SECTION("the end cut off") { tamper(scratch, "DELETE FROM journal WHERE number = 7"); }
@@ -71,8 +73,9 @@ TEST_CASE("whatever was done to a row shows") {
     tamper(scratch, "INSERT INTO journal SELECT 8, time, run, type, body, hash, hash FROM journal WHERE number = 7");
   }
   SECTION("two rows exchanged") {
-    tamper(scratch, "UPDATE journal SET number = 100 WHERE number = 3; UPDATE journal SET number = 3 WHERE number = 4; "
-                    "UPDATE journal SET number = 4 WHERE number = 100");
+    tamper(scratch,
+           "UPDATE journal SET number = 100 WHERE number = 3; UPDATE journal SET number = 3 WHERE number = 4; "
+           "UPDATE journal SET number = 4 WHERE number = 100");
   }
   CHECK(verified(scratch) == "journal.tampered");
 }
@@ -120,7 +123,9 @@ TEST_CASE("what is no journal is left alone") {
   Scratch scratch;
   write_some(scratch);
   SECTION("text") { std::ofstream(scratch.database(), std::ios::trunc) << std::string(8192, 'x'); }
-  SECTION("another database") { REQUIRE(sqlite::Database::open(scratch.database())->execute("PRAGMA application_id = 7").ok()); }
+  SECTION("another database") {
+    REQUIRE(sqlite::Database::open(scratch.database())->execute("PRAGMA application_id = 7").ok());
+  }
   CHECK(refusal(scratch) == "journal.corrupt");
 }
 
@@ -165,7 +170,9 @@ TEST_CASE("what others could have planted is refused") {
     std::filesystem::remove(scratch.database() + "-journal");
     std::filesystem::create_symlink(scratch.path("elsewhere"), scratch.database() + "-journal");
   }
-  SECTION("a second name for the database") { std::filesystem::create_hard_link(scratch.database(), scratch.path("other.db")); }
+  SECTION("a second name for the database") {
+    std::filesystem::create_hard_link(scratch.database(), scratch.path("other.db"));
+  }
   SECTION("a folder instead of the database") {
     move_away(scratch.database());
     std::filesystem::create_directory(scratch.database());

@@ -42,9 +42,22 @@ TEST_CASE("a fresh process finds everything needed to go on") {
     REQUIRE(wait(loop, journal->append(Step{run, 1, "pull the image"})).ok());
     REQUIRE(wait(loop, journal->append(task(run, "web1", TaskState::started))).ok());
     REQUIRE(wait(loop, journal->append(task(run, "web2", TaskState::started))).ok());
-    Task done{.run = run, .step = 1, .host = "web1", .state = TaskState::done, .result = Json{{"id", "sha256:9f"}}, .error = {}, .ms = 42};
+    Task done{.run = run,
+              .step = 1,
+              .host = "web1",
+              .state = TaskState::done,
+              .result = Json{{"id", "sha256:9f"}},
+              .error = {},
+              .ms = 42};
     REQUIRE(wait(loop, journal->append(done)).ok());
-    Task failed{.run = run, .step = 1, .host = "web2", .state = TaskState::failed, .result = {}, .error = Json{{"kind", "docker.pull"}}, .attempt = 2, .ms = 7};
+    Task failed{.run = run,
+                .step = 1,
+                .host = "web2",
+                .state = TaskState::failed,
+                .result = {},
+                .error = Json{{"kind", "docker.pull"}},
+                .attempt = 2,
+                .ms = 7};
     REQUIRE(wait(loop, journal->append(failed)).ok());
   }
   core::Loop loop;
@@ -80,7 +93,14 @@ TEST_CASE("the result outlives the undo, and an intent to run again forgets it")
   auto journal = opened(loop, scratch);
   const std::string run = begun(loop, *journal);
   const auto write = [&](TaskState state, std::optional<Json> result = {}) {
-    REQUIRE(wait(loop, journal->append(Task{.run = run, .step = 1, .host = "web1", .state = state, .result = std::move(result), .error = {}, .ms = {}})).ok());
+    REQUIRE(wait(loop, journal->append(Task{.run = run,
+                                            .step = 1,
+                                            .host = "web1",
+                                            .state = state,
+                                            .result = std::move(result),
+                                            .error = {},
+                                            .ms = {}}))
+                .ok());
     return wait(loop, journal->record(run))->steps[0].tasks[0];
   };
   write(TaskState::started);
@@ -105,7 +125,9 @@ TEST_CASE("begin refuses while a run is unfinished; taking it over goes on") {
   CHECK(std::get<std::string>(refused.error().details.at("run")) == run);
 
   CHECK(wait(loop, journal->append(Step{run, 1, "pull"})).error().kind == "journal.not_owner");
-  auto taken = wait(loop, journal->take_over({.run = run, .mode = "abort", .version = "0.1.0", .user = "bob", .host = "ci", .actor = "bob"}));
+  auto taken =
+      wait(loop, journal->take_over(
+                     {.run = run, .mode = "abort", .version = "0.1.0", .user = "bob", .host = "ci", .actor = "bob"}));
   REQUIRE(taken.ok());
   REQUIRE(taken->takeovers.size() == 1);
   CHECK(taken->takeovers[0].mode == "abort");
@@ -113,13 +135,22 @@ TEST_CASE("begin refuses while a run is unfinished; taking it over goes on") {
   REQUIRE(wait(loop, journal->append(Step{run, 1, "pull"})).ok());
 
   // Needing a person is no end: nothing else begins until somebody resumes or aborts.
-  REQUIRE(wait(loop, journal->finish({.run = run, .state = RunState::needs_person, .summary = {{"left", {"web1"}}}})).ok());
+  REQUIRE(
+      wait(loop, journal->finish({.run = run, .state = RunState::needs_person, .summary = {{"left", {"web1"}}}})).ok());
   CHECK(wait(loop, journal->begin(test::info())).error().kind == "journal.unfinished");
-  REQUIRE(wait(loop, journal->take_over({.run = run, .mode = "abort", .version = {}, .user = {}, .host = {}, .actor = {}})).ok());
+  REQUIRE(
+      wait(loop, journal->take_over({.run = run, .mode = "abort", .version = {}, .user = {}, .host = {}, .actor = {}}))
+          .ok());
   REQUIRE(wait(loop, journal->finish({.run = run, .state = RunState::aborted})).ok());
   CHECK_FALSE(wait(loop, journal->unfinished())->has_value());
-  CHECK(wait(loop, journal->take_over({.run = run, .mode = "abort", .version = {}, .user = {}, .host = {}, .actor = {}})).error().kind == "journal.finished");
-  CHECK(wait(loop, journal->take_over({.run = "none", .mode = "abort", .version = {}, .user = {}, .host = {}, .actor = {}})).error().kind == "journal.unknown_run");
+  CHECK(
+      wait(loop, journal->take_over({.run = run, .mode = "abort", .version = {}, .user = {}, .host = {}, .actor = {}}))
+          .error()
+          .kind == "journal.finished");
+  CHECK(wait(loop,
+             journal->take_over({.run = "none", .mode = "abort", .version = {}, .user = {}, .host = {}, .actor = {}}))
+            .error()
+            .kind == "journal.unknown_run");
   CHECK(begun(loop, *journal) != run);
 }
 
@@ -147,8 +178,8 @@ TEST_CASE("rows take effect in the order of their start, however many wait toget
   core::Loop loop;
   std::vector<int> before, after;
   auto journal = opened(loop, scratch, {.redact = {}, .now = {}, .on_row = [&](Point point, int row) {
-                          (point == Point::before ? before : after).push_back(row);
-                        }});
+                                          (point == Point::before ? before : after).push_back(row);
+                                        }});
   const std::string run = begun(loop, *journal);
   std::vector<std::unique_ptr<core::Operation<core::Unit>>> operations;
   int completed = 0;
@@ -182,10 +213,10 @@ TEST_CASE("a row that was cancelled while it waited is not written") {
   core::Loop loop;
   std::promise<void> taken, cancelled;
   auto journal = opened(loop, scratch, {.redact = {}, .now = {}, .on_row = [&](Point point, int row) {
-                          if (row != 2 || point != Point::before) return;
-                          taken.set_value();  // the commit with the first step knows its rows by now
-                          cancelled.get_future().wait();
-                        }});
+                                          if (row != 2 || point != Point::before) return;
+                                          taken.set_value();  // the commit with the first step knows its rows by now
+                                          cancelled.get_future().wait();
+                                        }});
   const std::string run = begun(loop, *journal);
   auto first = journal->append(Step{run, 1, "first"});
   auto second = journal->append(Step{run, 2, "cancelled"});
@@ -219,9 +250,16 @@ TEST_CASE("every text of every row is redacted") {
     const std::string run = *wait(loop, journal->begin(secret));
     REQUIRE(wait(loop, journal->append(Once{run, "hunter2", Json("hunter2")})).ok());
     REQUIRE(wait(loop, journal->append(Step{run, 1, "say hunter2"})).ok());
-    REQUIRE(wait(loop, journal->append(Task{.run = run, .step = 1, .host = "web1", .state = TaskState::failed, .result = {},
-                                            .error = Json{{"stderr", "auth hunter2 refused"}}, .ms = {}})).ok());
-    REQUIRE(wait(loop, journal->finish({.run = run, .state = RunState::failed_undone, .summary = {{"why", "hunter2"}}})).ok());
+    REQUIRE(wait(loop, journal->append(Task{.run = run,
+                                            .step = 1,
+                                            .host = "web1",
+                                            .state = TaskState::failed,
+                                            .result = {},
+                                            .error = Json{{"stderr", "auth hunter2 refused"}},
+                                            .ms = {}}))
+                .ok());
+    REQUIRE(wait(loop, journal->finish({.run = run, .state = RunState::failed_undone, .summary = {{"why", "hunter2"}}}))
+                .ok());
   }
   auto database = sqlite::Database::open(scratch.database());
   REQUIRE(database.ok());
@@ -234,7 +272,8 @@ TEST_CASE("a result that is no small thing is refused with words") {
   core::Loop loop;
   auto journal = opened(loop, scratch);
   const std::string run = begun(loop, *journal);
-  CHECK(wait(loop, journal->append(Once{run, "much", Json(std::string(2U << 20U, 'x'))})).error().kind == "journal.too_large");
+  CHECK(wait(loop, journal->append(Once{run, "much", Json(std::string(2U << 20U, 'x'))})).error().kind ==
+        "journal.too_large");
   Json deep = 1;
   for (int i = 0; i < 100; ++i) deep = Json::array({std::move(deep)});
   CHECK(wait(loop, journal->append(Once{run, "deep", deep})).error().kind == "journal.too_large");

@@ -1,5 +1,5 @@
-// The journal between processes: who owns a run, and what is left when a process is killed at any row. The other process
-// is this program again, running the hidden cases below.
+// The journal between processes: who owns a run, and what is left when a process is killed at any row. The other
+// process is this program again, running the hidden cases below.
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -125,7 +125,10 @@ TEST_CASE("a run belongs to the process that lives") {
   CHECK(std::get<std::string>(busy.error().details.at("run")) == run);
   CHECK(std::get<std::int64_t>(busy.error().details.at("pid")) == other.pid());
   CHECK(busy.error().message.find("pid " + std::to_string(other.pid())) != std::string::npos);
-  CHECK(wait(loop, (*journal)->take_over({.run = run, .mode = "abort", .version = {}, .user = {}, .host = {}, .actor = {}})).error().kind == "journal.busy");
+  CHECK(wait(loop,
+             (*journal)->take_over({.run = run, .mode = "abort", .version = {}, .user = {}, .host = {}, .actor = {}}))
+            .error()
+            .kind == "journal.busy");
   auto seen = wait(loop, (*journal)->unfinished());
   REQUIRE(seen->has_value());
   CHECK((*seen)->owner.alive);
@@ -137,7 +140,9 @@ TEST_CASE("a run belongs to the process that lives") {
   CHECK((*left)->id == run);
   CHECK_FALSE((*left)->owner.alive);
   CHECK(wait(loop, (*journal)->begin(test::info())).error().kind == "journal.unfinished");
-  CHECK(wait(loop, (*journal)->take_over({.run = run, .mode = "abort", .version = {}, .user = {}, .host = {}, .actor = {}})).ok());
+  CHECK(wait(loop,
+             (*journal)->take_over({.run = run, .mode = "abort", .version = {}, .user = {}, .host = {}, .actor = {}}))
+            .ok());
 }
 
 TEST_CASE("killed before or after any row, exactly the rows before it are there") {
@@ -145,7 +150,8 @@ TEST_CASE("killed before or after any row, exactly the rows before it are there"
     for (int row = 1; row <= kRows; ++row) {
       CAPTURE(point, row);
       Scratch scratch;
-      Other other("[killed]", {"TEST_FOLDER=" + scratch.state(), std::string("TEST_POINT=") + point, "TEST_ROW=" + std::to_string(row)});
+      Other other("[killed]", {"TEST_FOLDER=" + scratch.state(), std::string("TEST_POINT=") + point,
+                               "TEST_ROW=" + std::to_string(row)});
       const int status = other.join();
       REQUIRE(WIFSIGNALED(status));
 
@@ -160,7 +166,9 @@ TEST_CASE("killed before or after any row, exactly the rows before it are there"
       REQUIRE(left.ok());
       CHECK(left->has_value() == (expected > 0 && expected < kRows));
       if (!left->has_value()) continue;
-      auto taken = wait(loop, (*journal)->take_over({.run = (*left)->id, .mode = "resume", .version = {}, .user = {}, .host = {}, .actor = {}}));
+      auto taken =
+          wait(loop, (*journal)->take_over(
+                         {.run = (*left)->id, .mode = "resume", .version = {}, .user = {}, .host = {}, .actor = {}}));
       CHECK(taken.ok());
     }
   }

@@ -41,7 +41,8 @@ core::Result<T> wait(core::Loop& loop, std::unique_ptr<core::Operation<T>> opera
   return std::move(*outcome);
 }
 
-inline core::Result<std::shared_ptr<journal::Journal>> open(core::Loop& loop, const Scratch& scratch, journal::Options options = {}) {
+inline core::Result<std::shared_ptr<journal::Journal>> open(core::Loop& loop, const Scratch& scratch,
+                                                            journal::Options options = {}) {
   return wait(loop, journal::open_local(loop, scratch.state(), std::move(options)));
 }
 
@@ -57,7 +58,8 @@ inline journal::RunInfo info() {
           .revision = "3f2c1a9"};
 }
 
-inline journal::Row task(const std::string& run, const std::string& host, journal::TaskState state, std::int64_t step = 1) {
+inline journal::Row task(const std::string& run, const std::string& host, journal::TaskState state,
+                         std::int64_t step = 1) {
   return journal::Task{.run = run, .step = step, .host = host, .state = state, .result = {}, .error = {}, .ms = {}};
 }
 

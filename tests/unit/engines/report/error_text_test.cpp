@@ -6,7 +6,12 @@
 using namespace deployrun::report;
 
 TEST_CASE("a usage error points at its line") {
-  CHECK(error_text({{"kind", "usage"}, {"message", "step \"pull\": option `paralell` is unknown"}, {"where", "recipes/prod.lua:12:5"}, {"token", "paralell"}, {"hint", "did you mean `parallel`?"}}, false) ==
+  CHECK(error_text({{"kind", "usage"},
+                    {"message", "step \"pull\": option `paralell` is unknown"},
+                    {"where", "recipes/prod.lua:12:5"},
+                    {"token", "paralell"},
+                    {"hint", "did you mean `parallel`?"}},
+                   false) ==
         "error: step \"pull\": option `paralell` is unknown\n"
         "  at       recipes/prod.lua:12:5\n"
         "  kind     usage\n"
@@ -16,7 +21,9 @@ TEST_CASE("a usage error points at its line") {
 TEST_CASE("a command that failed shows the end of its output") {
   std::string output;
   for (int i = 1; i <= 25; ++i) output += "line " + std::to_string(i) + "\n";
-  const std::string text = error_text({{"kind", "ssh.exit"}, {"message", "bin/migrate: exit 3"}, {"host", "web1"}, {"code", 3}, {"stderr", output}}, false);
+  const std::string text = error_text(
+      {{"kind", "ssh.exit"}, {"message", "bin/migrate: exit 3"}, {"host", "web1"}, {"code", 3}, {"stderr", output}},
+      false);
   CHECK(text.find("  in       web1\n") != std::string::npos);
   CHECK(text.find("  code     3\n") != std::string::npos);
   CHECK(text.find("  stderr   (the last 20 of 25 lines)\n           | line 6\n") != std::string::npos);
@@ -25,8 +32,10 @@ TEST_CASE("a command that failed shows the end of its output") {
 }
 
 TEST_CASE("failures beside the first are told too") {
-  CHECK(error_text({{"kind", "ssh.lost"}, {"message", "web1: connection lost"},
-                    {"also", {{{"kind", "docker.remove"}, {"message", "remove 3f2c: in use"}, {"host", "web2"}}}}}, false) ==
+  CHECK(error_text({{"kind", "ssh.lost"},
+                    {"message", "web1: connection lost"},
+                    {"also", {{{"kind", "docker.remove"}, {"message", "remove 3f2c: in use"}, {"host", "web2"}}}}},
+                   false) ==
         "error: web1: connection lost\n"
         "  kind     ssh.lost\n"
         "  also: remove 3f2c: in use\n"

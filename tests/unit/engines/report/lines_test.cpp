@@ -29,7 +29,11 @@ Json ended(const char* step, const char* host, const char* state, int ms, const 
 
 const std::vector<Json>& good_deploy() {
   static const std::vector<Json> events{
-      {{"type", "run.started"}, {"run", "20261121-092629-k3v9qd"}, {"recipe", "recipes/prod.lua"}, {"command", "deploy"}, {"parameters", {{"version", "3f2c1a9"}}}},
+      {{"type", "run.started"},
+       {"run", "20261121-092629-k3v9qd"},
+       {"recipe", "recipes/prod.lua"},
+       {"command", "deploy"},
+       {"parameters", {{"version", "3f2c1a9"}}}},
       started("look at the hosts", 2),
       begins("look at the hosts", "web1"),
       begins("look at the hosts", "frankfurt-2"),
@@ -44,7 +48,11 @@ const std::vector<Json>& good_deploy() {
       ended("pull the image", "web1", "done", 4180, "registry.example/shop:3f2c1a9"),
       {{"type", "step.finished"}, {"step", "pull the image"}, {"state", "done"}, {"ms", 4190}},
       {{"type", "shipped"}, {"app", "shop"}, {"version", "3f2c1a9"}, {"hosts", {"web1", "frankfurt-2"}}},
-      {{"type", "observer.summary"}, {"url", "https://shop.example/up"}, {"requests", 4812}, {"failed", 0}, {"longest_gap_ms", 12}},
+      {{"type", "observer.summary"},
+       {"url", "https://shop.example/up"},
+       {"requests", 4812},
+       {"failed", 0},
+       {"longest_gap_ms", 12}},
       {{"type", "run.finished"}, {"state", "done"}, {"ms", 12420}},
   };
   return events;
@@ -57,9 +65,12 @@ Json unhealthy() {
           {"step", "start the new container"},
           {"hint", "is app_port the port that the app listens on?"},
           {"attempts", 12},
-          {"history", {{{"ms", 104}, {"outcome", "connection refused"}}, {{"ms", 310}, {"outcome", "connection refused"}},
-                       {{"ms", 920}, {"outcome", "connection refused"}}, {{"ms", 1900}, {"outcome", "503 Service Unavailable"}},
-                       {{"ms", 29800}, {"outcome", "503 Service Unavailable"}}}},
+          {"history",
+           {{{"ms", 104}, {"outcome", "connection refused"}},
+            {{"ms", 310}, {"outcome", "connection refused"}},
+            {{"ms", 920}, {"outcome", "connection refused"}},
+            {{"ms", 1900}, {"outcome", "503 Service Unavailable"}},
+            {{"ms", 29800}, {"outcome", "503 Service Unavailable"}}}},
           {"cause",
            {{"kind", "docker.exited"},
             {"message", "container shop-web-3f2c1a9 has restarted twice"},
@@ -72,7 +83,12 @@ const std::vector<Json>& bad_deploy() {
       started("start the new container", 2),
       begins("start the new container", "web1"),
       begins("start the new container", "web2"),
-      {{"type", "task.finished"}, {"step", "start the new container"}, {"host", "web2"}, {"state", "failed"}, {"ms", 30041}, {"error", unhealthy()}},
+      {{"type", "task.finished"},
+       {"step", "start the new container"},
+       {"host", "web2"},
+       {"state", "failed"},
+       {"ms", 30041},
+       {"error", unhealthy()}},
       ended("start the new container", "web1", "cancelled", 30044),
       {{"type", "step.finished"}, {"step", "start the new container"}, {"state", "failed"}, {"ms", 30050}},
       {{"type", "step.started"}, {"step", "start the new container"}, {"undo", true}, {"hosts", 2}},
@@ -109,7 +125,8 @@ TEST_CASE("a deploy that goes well") {
 TEST_CASE("a deploy that fails tells the whole story once") {
   CHECK(page(bad_deploy()) ==
         "start the new container\n"
-        "  web2   failed          30.0 s  GET http://172.18.0.4:3000/up: not healthy in 30.0 s (12 attempts, last answer 503)\n"
+        "  web2   failed          30.0 s  GET http://172.18.0.4:3000/up: not healthy in 30.0 s (12 attempts, last "
+        "answer 503)\n"
         "  web1   cancelled       30.0 s\n"
         "\n"
         "undo: start the new container\n"
@@ -145,7 +162,8 @@ TEST_CASE("an undo that failed says what is left and what to type") {
 TEST_CASE("quiet leaves data, warnings, errors and the end") {
   std::vector<Json> events = good_deploy();
   events.insert(events.begin() + 3, Json{{"type", "log"}, {"level", "info"}, {"message", "not worth it"}});
-  events.insert(events.begin() + 3, Json{{"type", "log"}, {"level", "warning"}, {"message", "disk 91 % full"}, {"host", "web1"}});
+  events.insert(events.begin() + 3,
+                Json{{"type", "log"}, {"level", "warning"}, {"message", "disk 91 % full"}, {"host", "web1"}});
   events.insert(events.begin() + 3, Json{{"type", "print"}, {"text", "some data\n"}});
   CHECK(page(events, {.verbosity = -1}) ==
         "some data\n"
@@ -159,11 +177,12 @@ TEST_CASE("quiet leaves data, warnings, errors and the end") {
 }
 
 TEST_CASE("-v shows what starts and how far it is, -vv what it says") {
-  const std::vector<Json> events{begins("s", "web1"),
-                                 {{"type", "pull.progress"}, {"host", "web1"}, {"bytes", 20000000}, {"total", 61000000}},
-                                 {{"type", "probe.failed"}, {"host", "web1"}, {"ms", 104}, {"outcome", "connection refused"}},
-                                 {{"type", "task.output"}, {"host", "web1"}, {"stream", "stdout"}, {"line", "migrating"}},
-                                 {{"type", "log"}, {"level", "debug"}, {"message", "docker stop 3f2c"}}};
+  const std::vector<Json> events{
+      begins("s", "web1"),
+      {{"type", "pull.progress"}, {"host", "web1"}, {"bytes", 20000000}, {"total", 61000000}},
+      {{"type", "probe.failed"}, {"host", "web1"}, {"ms", 104}, {"outcome", "connection refused"}},
+      {{"type", "task.output"}, {"host", "web1"}, {"stream", "stdout"}, {"line", "migrating"}},
+      {{"type", "log"}, {"level", "debug"}, {"message", "docker stop 3f2c"}}};
   CHECK(page(events).empty());
   CHECK(page(events, {.verbosity = 1}) ==
         "  web1   started\n"
@@ -177,7 +196,9 @@ TEST_CASE("a retry and a step done before") {
   Json retry = ended("pull", "web1", "failed", 2000);
   retry["retry"] = true;
   retry["error"] = {{"kind", "docker.pull"}, {"message", "429 Too Many Requests\nand more"}};
-  CHECK(page({started("pull", 1), retry, {{"type", "step.finished"}, {"step", "pull"}, {"state", "failed"}},
+  CHECK(page({started("pull", 1),
+              retry,
+              {{"type", "step.finished"}, {"step", "pull"}, {"state", "failed"}},
               {{"type", "step.finished"}, {"step", "start"}, {"state", "recorded"}}}) ==
         "pull\n"
         "  web1   failed           2.0 s  429 Too Many Requests; trying again\n"
@@ -191,12 +212,14 @@ TEST_CASE("GitHub Actions get folds and one annotation per error") {
   CHECK(text.starts_with("::group::start the new container\n  web2   failed"));
   CHECK(text.find("::endgroup::\n\n::group::undo: start the new container\n") != std::string::npos);
   CHECK(text.find("::endgroup::\n\nerror: GET") != std::string::npos);
-  CHECK(text.find("::error title=web2%3A start the new container::GET http://172.18.0.4:3000/up: not healthy in 30.0 s (12 "
-                  "attempts, last answer 503)\n") != std::string::npos);
+  CHECK(text.find(
+            "::error title=web2%3A start the new container::GET http://172.18.0.4:3000/up: not healthy in 30.0 s (12 "
+            "attempts, last answer 503)\n") != std::string::npos);
 }
 
 TEST_CASE("colour marks states and nothing else") {
-  const std::string text = page({ended("pull", "web1", "failed", 100), ended("pull", "web2", "done", 100)}, {.color = true});
+  const std::string text =
+      page({ended("pull", "web1", "failed", 100), ended("pull", "web2", "done", 100)}, {.color = true});
   CHECK(text == "  web1   \x1b[31mfailed     \x1b[0m      0.1 s\n  web2   done             0.1 s\n");
 }
 

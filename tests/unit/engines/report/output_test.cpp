@@ -1,11 +1,11 @@
 // A reader that is slow, stuck or gone: the writer goes on.
 #include "report/output.hpp"
 
-#include <catch2/catch_test_macros.hpp>
-#include <csignal>
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+#include <catch2/catch_test_macros.hpp>
+#include <csignal>
 
 using namespace deployrun;
 using report::Output;

@@ -13,10 +13,15 @@ using test::Capture;
 namespace {
 
 ReporterOptions options() {
-  return {.clean = [](std::string text) { std::erase(text, '\x1b'); return text; },
+  return {.clean =
+              [](std::string text) {
+                std::erase(text, '\x1b');
+                return text;
+              },
           .redact =
               [](std::string text) {
-                for (std::size_t at; (at = text.find("hunter2")) != std::string::npos;) text.replace(at, 7, "[secret:DB]");
+                for (std::size_t at; (at = text.find("hunter2")) != std::string::npos;)
+                  text.replace(at, 7, "[secret:DB]");
                 return text;
               },
           .now = [] { return std::chrono::system_clock::time_point(std::chrono::milliseconds(1'700'000'000'042)); }};
@@ -30,10 +35,17 @@ TEST_CASE("an event gets its version, time and run; every text is cleaned before
   Reporter reporter(loop, options());
   reporter.add(std::make_unique<JsonLines>(capture.output));
   reporter.emit({{"type", "run.started"}, {"run", "r1"}, {"command", "deploy"}});
-  reporter.emit({{"type", "log"}, {"message", "pass hunt\x1b" "er2"}, {"more", {{"hunter2", {"hunter2", 7}}}}});
-  CHECK(capture.text() ==
-        R"({"command":"deploy","run":"r1","time":"2023-11-14T22:13:20.042Z","type":"run.started","v":1})" "\n"
-        R"({"message":"pass [secret:DB]","more":{"[secret:DB]":["[secret:DB]",7]},"run":"r1","time":"2023-11-14T22:13:20.042Z","type":"log","v":1})" "\n");
+  reporter.emit({{"type", "log"},
+                 {"message",
+                  "pass hunt\x1b"
+                  "er2"},
+                 {"more", {{"hunter2", {"hunter2", 7}}}}});
+  CHECK(
+      capture.text() ==
+      R"({"command":"deploy","run":"r1","time":"2023-11-14T22:13:20.042Z","type":"run.started","v":1})"
+      "\n"
+      R"({"message":"pass [secret:DB]","more":{"[secret:DB]":["[secret:DB]",7]},"run":"r1","time":"2023-11-14T22:13:20.042Z","type":"log","v":1})"
+      "\n");
 }
 
 TEST_CASE("an error may be written flat; what is no event says so") {
