@@ -6,10 +6,11 @@ local native = require "native.journal"
 local M = {}
 
 --- @param request Request
+--- @param options? { create?: boolean }  false: `journal.missing` where there is none
 --- @return table journal  begin, append, finish, unfinished, take_over, history, record
-function M.open(request)
+function M.open(request, options)
   return native.open { user = request.info.user, host = request.info.host, actor = request.info.actor,
-    version = request.info.version }
+    version = request.info.version, create = options and options.create }
 end
 
 return M
