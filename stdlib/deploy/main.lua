@@ -1,6 +1,7 @@
 --- The entry from the command line: reads the recipe, chooses the command, decides between a new run, --resume and
 --- --abort, and turns what happened into an exit code.
 
+local check = require "deploy.check"
 local command = require "deploy.command"
 local fail = require "native.fail"
 local outcome = require "deploy.outcome"
@@ -109,6 +110,7 @@ function M.main(request)
   local run, result, chosen
   local ok, err = pcall(function()
     request.info.recipe_hash = text.sha256(request.source)
+    check.recipe(request.recipe, request.source)
     request.chunk()
     local registry = require("deploy")._registry()
     if request.help then

@@ -15,6 +15,8 @@ local STEP = {
   run = { "function", required = true }, undo = { "function" },
 }
 local ROLLING = { first = { "integer" }, limit = { "integer|string" }, wait = { "duration" } }
+--- What a step may say; deploy/check.lua looks for it in a recipe's text.
+M.OPTIONS, M.ROLLING = STEP, ROLLING
 local ON_FAILURE = { cancel = true, finish = true, continue = true }
 local ROW_DEADLINE = 30000  -- ms for one row on this machine's disk
 

@@ -144,8 +144,12 @@ def test_a_bad_version_on_one_server_changes_nothing():
 # --- a second time, and many times
 
 CHANGES = {"container": ("create", "start", "stop", "die", "kill", "destroy", "rename", "restart", "pause", "unpause"),
-           "image": ("pull", "tag", "untag", "delete"), "network": ("create", "connect", "disconnect", "destroy"),
+           "image": ("tag", "untag", "delete", "load", "import"), "network": ("create", "connect", "disconnect", "destroy"),
            "volume": ("create", "mount", "unmount", "destroy")}
+
+
+CHANGING_STEPS = {"see to the proxy", "pull the image", "start the new version", "switch traffic", "retire the old version",
+                  "let go of the oldest"}
 
 
 def engine_time(host):

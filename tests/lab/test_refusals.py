@@ -10,12 +10,12 @@ from prodkit import Project, assert_same, assert_serving, connections, serving, 
 
 # (what, file, old text, new text, what the error says: place, words, nearest name)
 MISTAKES = [
-    ("syntax error in the recipe", "recipe", 'deploy.command "deploy" {', 'deploy.command "deploy" {{',
-     [r"recipes/prod\.lua:{line}"]),
+    ("syntax error in the recipe", "recipe", 'local deploy = require "deploy"', 'local deploy = = require "deploy"',
+     [r"recipes/prod\.lua:{line}:16"]),
     ("unknown option of a step", "recipe", "    rolling = ", "    roling = ",
-     [r"recipes/prod\.lua:{line}", "unknown option `roling`", "did you mean `rolling`"]),
+     [r"recipes/prod\.lua:{line}:5", "unknown option `roling`", "did you mean 'rolling'"]),
     ("unknown key of the inventory", "inventory", "  deadline: ", "  deadlin: ",
-     [r"recipes/prod\.yml:{line}:3", "unknown key `deadlin`", "did you mean `deadline`"]),
+     [r"recipes/prod\.yml:{line}:3", "unknown key `deadlin`", "did you mean 'deadline'"]),
     ("unknown proxy in the inventory", "inventory", "kind: kamal_proxy", "kind: kamalproxy",
      [r"recipes/prod\.yml:{line}:9", "kamal_proxy"]),
     ("wrong type in the inventory", "inventory", "timeout: 1s", "timeout: soon",
@@ -25,10 +25,10 @@ MISTAKES = [
     ("missing secret", "inventory", "image: ", "env: { secret: [SHOP_TOKEN] }\nimage: ", ["SHOP_TOKEN", r"\.deployrun/secrets"]),
 ]
 COMMANDS = [
-    (["deploy", "--versoin", "v1"], ["unknown parameter `--versoin`", "did you mean `--?version`"]),
+    (["deploy", "--versoin", "v1"], ["unknown parameter `--versoin`", "did you mean 'version'"]),
     (["deploy", "--version"], ["--version: a value is missing"]),
     (["deploy", "--version", "v 1"], ["v 1"]),
-    (["delpoy", "--version", "v1"], ["unknown command `delpoy`", "did you mean `deploy`"]),
+    (["delpoy", "--version", "v1"], ["unknown command `delpoy`", "did you mean 'deploy'"]),
     (["logs", "--lines", "many"], ["--lines", "whole number", "many"]),
 ]
 
