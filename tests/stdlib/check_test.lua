@@ -41,5 +41,6 @@ end)
 
 test.it("knows every option of a step", function()
   check.recipe("recipes/x.lua", 'run:step("x", { on = a, parallel = 1, rolling = { first = 1, limit = "25%", ' ..
-    'wait = "1s" }, retries = 1, timeout = "1s", when = true, on_failure = "finish", reads = true, run = f, undo = g })')
+    'wait = "1s" }, retries = 1, timeout = "1s", when = true, on_failure = "finish", reads = true, ' ..
+    'run = f, undo = g })')
 end)
