@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -19,6 +20,8 @@ constexpr std::array<std::string_view, 18> kTold{"kind",  "message", "host",   "
                                                  "also",  "history", "probes", "logs",   "stderr",    "stdout",
                                                  "where", "lines",   "source", "column", "traceback", "token"};
 
+constexpr std::array<std::string_view, 5> kInHistory{"attempts", "first", "last", "ms", "status"};
+
 std::string text_of(const Json& error, const char* key) {
   const auto found = error.find(key);
   return found != error.end() && found->is_string() ? found->get<std::string>() : std::string();
@@ -28,8 +31,9 @@ class Block {
  public:
   Block(std::size_t indent, bool color) : indent_(indent), color_(color) {}
 
+  /// A layer that repeats what the one above it told is not heard twice.
   void row(std::string label, std::string_view text, Ink ink = Ink::plain) {
-    if (text.empty()) return;
+    if (text.empty() || !told_.emplace(label, text).second) return;
     label.resize(std::max(label.size() + 1, kLabel - 2), ' ');
     const std::size_t left = indent_ + 2 + label.size();
     out_ += std::string(indent_ + 2, ' ') + paint(label, Ink::dim, color_) +
@@ -42,57 +46,16 @@ class Block {
   std::size_t indent_;
   bool color_;
   std::string out_;
+  std::set<std::pair<std::string, std::string>> told_;
 };
 
 std::string scalar_text(const Json& value) { return value.is_string() ? value.get<std::string>() : json::dump(value); }
 
-/// One look of a probe: text, or an object { ms, outcome | message | error | status }.
-struct Look {
-  std::int64_t ms = -1;
-  std::string outcome;
-};
-
-Look look_of(const Json& entry) {
-  if (!entry.is_object()) return {.outcome = scalar_text(entry)};
-  Look look;
-  for (const char* key : {"at_ms", "ms"}) {
-    if (look.ms < 0 && entry.contains(key) && entry[key].is_number())
-      look.ms = static_cast<std::int64_t>(entry[key].get<double>());
-  }
-  for (const char* key : {"outcome", "message", "error", "status"}) {
-    if (entry.contains(key) && look.outcome.empty()) {
-      look.outcome = entry[key].is_object() ? text_of(entry[key], "message") : scalar_text(entry[key]);
-    }
-  }
-  return look;
-}
-
-/// Looks that went alike become one line: a probe that got one answer ninety times says it once.
+/// A probe's story has a line per change of what it saw (http/history.hpp).
 std::string history_text(const Json& history) {
-  struct Stretch {
-    Look first, last;
-    std::int64_t times;
-  };
-  std::vector<Stretch> stretches;
-  for (const Json& entry : history) {
-    const Look look = look_of(entry);
-    if (!stretches.empty() && stretches.back().first.outcome == look.outcome) {
-      stretches.back().last = look;
-      ++stretches.back().times;
-    } else {
-      stretches.push_back({look, look, 1});
-    }
-  }
+  if (!history.is_array()) return scalar_text(history);
   std::string text;
-  for (const Stretch& stretch : stretches) {
-    if (!text.empty()) text += "\n";
-    if (stretch.times > 1) text += std::to_string(stretch.times) + " x ";
-    text += stretch.first.outcome;
-    if (stretch.first.ms >= 0) {
-      text += stretch.times > 1 ? ", from " + duration(stretch.first.ms) + " to " + duration(stretch.last.ms)
-                                : ", at " + duration(stretch.first.ms);
-    }
-  }
+  for (const Json& line : history) text += (text.empty() ? "" : "\n") + scalar_text(line);
   return text;
 }
 
@@ -123,7 +86,7 @@ std::string log_text(const Json& log) {
 
 void add_details(Block& block, const Json& error) {
   for (const char* key : {"history", "probes"}) {
-    if (error.contains(key) && error[key].is_array()) block.row("probes", history_text(error[key]));
+    if (error.contains(key)) block.row("probes", history_text(error[key]));
   }
   for (const auto& [key, label] :
        {std::pair{"logs", "log"}, std::pair{"stderr", "stderr"}, std::pair{"stdout", "stdout"}}) {
@@ -131,7 +94,10 @@ void add_details(Block& block, const Json& error) {
       block.row(label, log_text(error[key]));
   }
   for (const auto& [key, value] : error.items()) {
-    bool told = value.is_null() || value.is_structured();
+    bool told = value.is_null() || value.is_structured() || value == false;
+    if (error.contains("history")) {  // the story has these in it
+      for (const auto each : kInHistory) told = told || key == each;
+    }
     for (const auto each : kTold) told = told || key == each;
     if (told) continue;
     std::string label = key;

@@ -59,23 +59,25 @@ const std::vector<Json>& good_deploy() {
 }
 
 Json unhealthy() {
-  return {{"kind", "http.unhealthy"},
-          {"message", "GET http://172.18.0.4:3000/up: not healthy in 30.0 s (12 attempts, last answer 503)"},
+  const char* history =
+      "+0.1 s connection refused (×3, until +0.9 s)\n+1.9 s 503 Service Unavailable (×9, until +29.8 s)";
+  return {{"kind", "app.exited"},
+          {"message", "shop-web-3f2c1a9 ended with exit code 1"},
           {"host", "web2"},
           {"step", "start the new container"},
-          {"hint", "is app_port the port that the app listens on?"},
-          {"attempts", 12},
-          {"history",
-           {{{"ms", 104}, {"outcome", "connection refused"}},
-            {{"ms", 310}, {"outcome", "connection refused"}},
-            {{"ms", 920}, {"outcome", "connection refused"}},
-            {{"ms", 1900}, {"outcome", "503 Service Unavailable"}},
-            {{"ms", 29800}, {"outcome", "503 Service Unavailable"}}}},
+          {"hint", "the log's last lines say why it ended"},
+          {"container", "shop-web-3f2c1a9"},
+          {"code", 1},
+          {"oom_killed", false},
+          {"logs", "Booting shop 3f2c1a9\nKeyError: SECRET_KEY_BASE\n"},
+          {"history", history},
           {"cause",
-           {{"kind", "docker.exited"},
-            {"message", "container shop-web-3f2c1a9 has restarted twice"},
-            {"exit_code", 1},
-            {"logs", {"Booting shop 3f2c1a9", "KeyError: SECRET_KEY_BASE"}}}}};
+           {{"kind", "http.unhealthy"},
+            {"message", "http://172.18.0.4:3000/up: not healthy after 12 attempts in 30.0 s"},
+            {"attempts", 12},
+            {"history", history},
+            {"hint", "an inner hint"},
+            {"status", 503}}}};
 }
 
 const std::vector<Json>& bad_deploy() {
@@ -125,25 +127,24 @@ TEST_CASE("a deploy that goes well") {
 TEST_CASE("a deploy that fails tells the whole story once") {
   CHECK(page(bad_deploy()) ==
         "start the new container\n"
-        "  web2   failed          30.0 s  GET http://172.18.0.4:3000/up: not healthy in 30.0 s (12 attempts, last "
-        "answer 503)\n"
+        "  web2   failed          30.0 s  shop-web-3f2c1a9 ended with exit code 1\n"
         "  web1   cancelled       30.0 s\n"
         "\n"
         "undo: start the new container\n"
         "  web1   undone           0.4 s\n"
         "  web2   undone           0.6 s\n"
         "\n"
-        "error: GET http://172.18.0.4:3000/up: not healthy in 30.0 s (12 attempts, last answer 503)\n"
+        "error: shop-web-3f2c1a9 ended with exit code 1\n"
         "  in       web2, start the new container\n"
-        "  probes   3 x connection refused, from 0.1 s to 0.9 s\n"
-        "           2 x 503 Service Unavailable, from 1.9 s to 29.8 s\n"
-        "  attempts 12\n"
-        "  because  container shop-web-3f2c1a9 has restarted twice\n"
+        "  probes   +0.1 s connection refused (×3, until +0.9 s)\n"
+        "           +1.9 s 503 Service Unavailable (×9, until +29.8 s)\n"
         "  log      | Booting shop 3f2c1a9\n"
         "           | KeyError: SECRET_KEY_BASE\n"
-        "  exit code 1\n"
-        "  kind     http.unhealthy\n"
-        "  try      is app_port the port that the app listens on?\n"
+        "  code     1\n"
+        "  container shop-web-3f2c1a9\n"
+        "  because  http://172.18.0.4:3000/up: not healthy after 12 attempts in 30.0 s\n"
+        "  kind     app.exited\n"
+        "  try      the log's last lines say why it ended\n"
         "\n"
         "failed after 34.0 s; all that it changed is undone\n");
 }
@@ -211,10 +212,9 @@ TEST_CASE("GitHub Actions get folds and one annotation per error") {
   const std::string text = page(bad_deploy(), {.github = true});
   CHECK(text.starts_with("::group::start the new container\n  web2   failed"));
   CHECK(text.find("::endgroup::\n\n::group::undo: start the new container\n") != std::string::npos);
-  CHECK(text.find("::endgroup::\n\nerror: GET") != std::string::npos);
-  CHECK(text.find(
-            "::error title=web2%3A start the new container::GET http://172.18.0.4:3000/up: not healthy in 30.0 s (12 "
-            "attempts, last answer 503)\n") != std::string::npos);
+  CHECK(text.find("::endgroup::\n\nerror: shop-web") != std::string::npos);
+  CHECK(text.find("::error title=web2%3A start the new container::shop-web-3f2c1a9 ended with exit code 1\n") !=
+        std::string::npos);
 }
 
 TEST_CASE("colour marks states and nothing else") {
