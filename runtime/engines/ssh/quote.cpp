@@ -25,15 +25,16 @@ CommandLine command_line(const Command& command, const std::string& nonce) {
     throw core::Failure(core::usage("\"" + words[0] + "\" cannot be a program's name"));
   }
   CommandLine built;
-  // sshd made a session of its own for this shell: its pid is the group of all that it starts.
-  if (!nonce.empty()) built.line = "echo " + nonce + " $$ >&2; ";
+  // sshd made a session of its own for this shell: its pid is the group of all that it starts. Given up before (during
+  // slow start-up files, say), its output is closed, the echo fails and the command never begins.
+  if (!nonce.empty()) built.line = "echo " + nonce + " $$ >&2 && ";
   if (!command.env.empty()) {
     built.line += "export";
     for (const auto& [name, value] : command.env) {
       check_name(name);
       built.line += " " + name + "=" + core::shell_quote(value);
     }
-    built.line += "; ";
+    built.line += " && ";
   }
   built.line += "exec ";
   if (!command.secret_env.empty()) {

@@ -162,7 +162,9 @@ void Transport::pump() {
   while (pass()) continue;
   pumping_ = false;
   if (over_) return;
+  const bool full = congested();
   flush();
+  if (full && !congested()) pump_later();  // writers stopped, and no event will tell them
   if (broken_ != 0) return fail(lost_error(std::strerror(broken_)));
   if (ended_) return fail(lost_error("the server closed the connection"));
   watch();

@@ -169,7 +169,8 @@ TEST_CASE("a host that nobody knows") {
 
   options.host_keys = ssh::HostKeys::accept_new;
   REQUIRE(connect(loop, options).ok());
-  CHECK_THAT(slurp(options.known_hosts[0]), ContainsSubstring("[127.0.0.1]:" + std::to_string(server.port) + " ssh-ed25519 "));
+  CHECK_THAT(slurp(options.known_hosts[0]),
+             ContainsSubstring("[127.0.0.1]:" + std::to_string(server.port) + " ssh-ed25519 "));
   struct stat status {};
   REQUIRE(::stat(options.known_hosts[0].c_str(), &status) == 0);
   CHECK((status.st_mode & 0777U) == 0600);
@@ -199,7 +200,9 @@ TEST_CASE("a host with another key is refused, accept-new or not") {
   options.host_keys = mode;
   make_key(impostor.folder / "old", "ed25519");
   const std::string name = "[127.0.0.1]:" + std::to_string(impostor.port) + " ";
-  SECTION("of the same type") { spill(options.known_hosts[0], "# a comment\n" + name + slurp(impostor.folder / "old.pub")); }
+  SECTION("of the same type") {
+    spill(options.known_hosts[0], "# a comment\n" + name + slurp(impostor.folder / "old.pub"));
+  }
   SECTION("known by another type only") {
     spill(options.known_hosts[0], "# a comment\n" + name + slurp(impostor.folder / "host_ecdsa.pub"));
   }
@@ -217,7 +220,8 @@ TEST_CASE("a revoked key is refused") {
   core::Loop loop;
   Server server;
   auto options = server.options();
-  spill(options.known_hosts[0], slurp(options.known_hosts[0]) + "@revoked * " + slurp(server.folder / "host_ed25519.pub"));
+  spill(options.known_hosts[0],
+        slurp(options.known_hosts[0]) + "@revoked * " + slurp(server.folder / "host_ed25519.pub"));
   const auto host = connect(loop, options);
   REQUIRE(!host.ok());
   CHECK(host.error().kind == "ssh.host_revoked");
@@ -233,9 +237,9 @@ TEST_CASE("~/.ssh/config is asked through ssh -G") {
   options.identity_files.clear();
   options.known_hosts.clear();
   options.agent.reset();
-  const std::string base = "Host web\n HostName 127.0.0.1\n Port " + std::to_string(server.port) + "\n User root\n IdentityFile " +
-                           (server.folder / "user_ed25519") + "\n UserKnownHostsFile " + (server.folder / "known_hosts") +
-                           "\n IdentityAgent none\n";
+  const std::string base = "Host web\n HostName 127.0.0.1\n Port " + std::to_string(server.port) +
+                           "\n User root\n IdentityFile " + (server.folder / "user_ed25519") +
+                           "\n UserKnownHostsFile " + (server.folder / "known_hosts") + "\n IdentityAgent none\n";
   spill(options.ssh_config_file, base);
   const auto host = connect(loop, options);
   INFO((host ? "" : core::describe(host.error())));

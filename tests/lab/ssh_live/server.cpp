@@ -114,6 +114,8 @@ Server::Server(const std::vector<std::string>& extra) : port(free_port()), text_
   know_host(folder / "known_hosts", "ed25519");
   std::string config;
   for (const std::string& line : extra) config += line + "\n";
+  // The account's start-up files are no part of a test (and a command that is ended in the middle of one is).
+  config += "SetEnv HOME=" + folder.path() + "\n";
   config += "Port " + std::to_string(port) +
             "\nListenAddress 127.0.0.1\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n" +
             "PidFile none\nPrintMotd no\nMaxStartups 100\nLogLevel VERBOSE\nAuthorizedKeysFile " +
