@@ -2,6 +2,7 @@
 #pragma once
 
 #include <catch2/catch_test_macros.hpp>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -17,14 +18,15 @@ namespace deployrun::bindings::test {
 
 class Vm {
  public:
-  Vm()
+  /// `project`: the folder that holds .deployrun/.
+  explicit Vm(std::filesystem::path project = ".")
       : reporter_(loop, options()),
         http_(loop),
         context_{.loop = loop,
                  .redactor = redactor,
                  .http = http_,
                  .reporter = reporter_,
-                 .project = ".",
+                 .project = std::move(project),
                  .on_journal_row = {}} {
     reporter_.add(std::make_unique<Kept>(events));
     lua::RuntimeOptions how;
