@@ -13,14 +13,17 @@ const Json& at(const Json& object, const char* key) {
   return found == object.end() ? kNothing : *found;
 }
 
-Json array_at(const Json& object, const char* key) {
+// References, not values: `items()` of a temporary would outlive it.
+const Json& array_at(const Json& object, const char* key) {
+  static const Json kEmpty = Json::array();
   const Json& value = at(object, key);
-  return value.is_array() ? value : Json::array();
+  return value.is_array() ? value : kEmpty;
 }
 
-Json object_at(const Json& object, const char* key) {
+const Json& object_at(const Json& object, const char* key) {
+  static const Json kEmpty = Json::object();
   const Json& value = at(object, key);
-  return value.is_object() ? value : Json::object();
+  return value.is_object() ? value : kEmpty;
 }
 
 Json keys_at(const Json& object, const char* key) {

@@ -11,7 +11,7 @@ Call::~Call() {
 }
 
 void Call::start(Done done) {
-  if (auto wrong = Exchange::check(request_)) return done(std::move(*wrong));
+  if (auto wrong = check(request_)) return done(std::move(*wrong));
   exchange_ = std::make_unique<Exchange>(client_, std::move(request_), std::move(done));
   client_.add(*exchange_);
 }

@@ -23,9 +23,6 @@ class Exchange {
   Exchange(const Exchange&) = delete;
   Exchange& operator=(const Exchange&) = delete;
 
-  /// Looks for what libcurl would refuse or a server could misread (another scheme, line breaks in a header).
-  static std::optional<core::Error> check(const Request& request);
-
   CURL* easy() const noexcept { return easy_.get(); }
   bool paused() const noexcept { return paused_; }
   void set_paused(bool paused) noexcept { paused_ = paused; }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -56,6 +57,10 @@ struct Request {
   /// may cancel, start and destroy calls, and must not throw.
   std::function<Flow(const Reply& head, std::string_view bytes)> on_body;
 };
+
+/// What is wrong with a request that cannot be sent (`usage`): what libcurl would refuse or a server could misread, such
+/// as another scheme or a line break in a header.
+std::optional<core::Error> check(const Request& request);
 
 /// The address as it may be shown: scheme, host, port and path; no credentials, and `?…` for a query.
 std::string shown_url(const std::string& url);
