@@ -12,7 +12,7 @@ local M = {}
 local STEP = {
   on = { "table" }, parallel = { "integer" }, rolling = { "table" }, retries = { "integer" }, timeout = { "duration" },
   when = { "boolean|function" }, on_failure = { "string" }, reads = { "boolean" },
-  run = { "function", required = true }, undo = { "function" },
+  final = { "boolean" }, run = { "function", required = true }, undo = { "function" },
 }
 local ROLLING = { first = { "integer" }, limit = { "integer|string" }, wait = { "duration" } }
 --- What a step may say; deploy/check.lua looks for it in a recipe's text.
@@ -29,6 +29,8 @@ local ROW_DEADLINE = 30000  -- ms for one row on this machine's disk
 --- @field when? boolean|fun(host: Host): boolean
 --- @field on_failure? "cancel"|"finish"|"continue"  siblings are cancelled (default) or may finish, then all is undone; "continue": reported only
 --- @field reads? boolean         changes nothing
+--- @field final? boolean         cannot be undone, and comes last: once a task of it began the run only goes forward. Interrupting it
+---        waits for its end, --abort finishes it, failures are reported only
 --- @field run fun(host: Host): any          its result is journaled (JSON)
 --- @field undo? fun(host: Host, result: any)  nil result: it was half done. Repeatable, and may run in another process
 
@@ -48,6 +50,10 @@ function M.new(name, declaration, localhost)
   local mode = declaration.on_failure or "cancel"
   if not ON_FAILURE[mode] then
     fail.usage(("%s: on_failure must be \"cancel\", \"finish\" or \"continue\", got %q"):format(what, mode), { token = mode })
+  end
+  if declaration.final then
+    if declaration.undo then fail.usage(what .. ": a final step has no undo") end
+    mode = "continue"
   end
   local hosts = declaration.on
   if hosts == nil then hosts = { localhost } elseif hosts.name then hosts = { hosts } end
@@ -182,7 +188,7 @@ function M.execute(run, step)
     if err and (step.on_failure ~= "continue" or task.cancellation()) then error(err, 0) end
     if err then
       failure = failure or err
-      report.emit { type = "log", level = "warning", step = step.name, host = err.host,
+      report.emit { type = "log", level = "warn", step = step.name, host = err.host,
         message = ("%s: %s (the run goes on)"):format(step.name, err.message) }
     end
   end
