@@ -11,6 +11,7 @@ local Run = {}
 local M = {}
 
 local UNDO_DEADLINE = 3600000  -- ms for undoing a whole run
+local FINAL_DEADLINE = 3600000  -- ms for a final step, which a cancellation does not end
 
 --- @class Run
 --- @field id string
@@ -96,6 +97,17 @@ local function results_of(step)
   })
 end
 
+--- Executes a step. A final one goes on although the run is cancelled: nothing could bring back what it lets go.
+local function execute(self, step)
+  if not step.options.final then return step_module.execute(self, step) end
+  self._final = true
+  task.shielded(FINAL_DEADLINE, step.name, function() step_module.execute(self, step) end)
+  if task.cancellation() then
+    report.emit { type = "log", level = "warning", step = step.name,
+      message = ("%s: interrupted too late, %q cannot be undone and was finished"):format(task.cancellation().message, step.name) }
+  end
+end
+
 --- Runs a step on its hosts and returns what each task returned, by host or host name. Raises when it failed.
 --- @async
 --- @param name string
@@ -105,8 +117,19 @@ function Run:step(name, declaration)
   local context = self._context
   local step = step_module.new(name, declaration, context.localhost)
   step.ordinal = #self.steps + 1
+  local before = self.steps[#self.steps]
+  if before and before.options.final and not declaration.final then
+    fail.usage(("step %q comes after the final step %q"):format(name, before.name), { hint = "a final step is the last one" })
+  end
   if context.mode == "abort" then
     if not adopt(self, step) then error(REPLAYED, 0) end
+    if declaration.final and next(step.tasks) then
+      context.mode = "resume"
+      report.emit { type = "log", level = "warning", step = name,
+        message = ("too late to undo: %q had begun, so the run is finished instead"):format(name) }
+    end
+  end
+  if context.mode == "abort" then
     self.steps[step.ordinal] = step
     if not all_done(step) and not recorded_step(self, step.ordinal + 1) then error(REPLAYED, 0) end
     return results_of(step)
@@ -122,7 +145,7 @@ function Run:step(name, declaration)
   if not declaration.reads then self.changing = true end
   report.emit { type = "step.started", step = name, hosts = #step.hosts, ordinal = step.ordinal }
   local began = task.now()
-  local ok, err = pcall(step_module.execute, self, step)
+  local ok, err = pcall(execute, self, step)
   report.emit { type = "step.finished", step = name, state = ok and "done" or "failed",
     ms = math.floor(task.now() - began + 0.5) }
   if not ok then error(err, 0) end
@@ -168,9 +191,8 @@ end
 --- @param fn fun(run: Run)
 --- @return { state: string, error: table?, left: string[]?, changed: boolean }
 function Run:execute(fn)
-  local mode = self._context.mode
   local ok, err = pcall(fn, self)
-  if mode == "abort" then
+  if self._context.mode == "abort" then
     if not ok and err ~= REPLAYED then return { state = "unchanged", error = fail.normal(err) } end
     local failures, left = undo_all(self)
     if #failures > 0 then
@@ -186,6 +208,11 @@ function Run:execute(fn)
   end
   err = fail.normal(err)
   local changed = self.changing
+  if self._final then
+    local left = { "the last step is not finished: --resume finishes it" }
+    finish(self, "needs_person", { left = left })
+    return { state = "needs_person", error = err, left = left, changed = changed }
+  end
   local failures, left = undo_all(self)
   if #failures > 0 then
     local also = err.also or {}

@@ -178,6 +178,62 @@ test.it("a step that continues does not fail the run", function()
   test.equal(result.state, "done")
 end)
 
+--- A recipe whose last step cannot be undone; `during` is called in the middle of it.
+local function letting_go(log, during)
+  return function(run)
+    run:step("start", { on = HOSTS, parallel = 1, run = function(target) log[#log + 1] = "start " .. target.name end,
+      undo = function(target) log[#log + 1] = "unstart " .. target.name end })
+    run:step("let go", { on = HOSTS, parallel = 1, final = true, run = function(target)
+      log[#log + 1] = "let go " .. target.name
+      if during then during(target) end
+    end })
+  end
+end
+
+test.it("once a final step has begun, aborting finishes the run; before that it undoes it", function()
+  local whole = journal_in_memory()
+  new_run(whole):execute(letting_go {})
+  for rows = 1, #whole.rows do
+    local journal = journal_in_memory()
+    for i = 1, rows do journal.rows[i] = whole.rows[i] end
+    local begun = false
+    for _, row in ipairs(journal.rows) do begun = begun or (row.type == "task" and row.step == 2) end
+    local log = {}
+    test.equal(new_run(journal, "abort", journal:fold()):execute(letting_go(log)).state, begun and "done" or "aborted")
+    if begun then test.equal(count(log, "unstart"), 0) else test.equal(count(log, "let go"), 0) end
+  end
+end)
+
+test.it("a final step is neither interrupted nor undone", function()
+  local log, journal, result = {}, journal_in_memory(), nil
+  local running = task.spawn(function()
+    result = new_run(journal):execute(letting_go(log, function() task.sleep(20) end))
+  end, { observed = true })
+  task.sleep(10)
+  running:cancel("interrupted")
+  pcall(task.join, running)
+  test.equal(result.state, "done")
+  test.equal(count(log, "let go"), 3)
+  test.equal(count(log, "unstart"), 0)
+end)
+
+test.it("a failure in a final step is reported only", function()
+  local result = new_run(journal_in_memory()):execute(letting_go({}, function() error({ kind = "x.broken", message = "no" }, 0) end))
+  test.equal(result.state, "done")
+end)
+
+test.it("a final step is the last one and has no undo", function()
+  local result = new_run(journal_in_memory()):execute(function(run)
+    run:step("let go", { on = HOSTS, final = true, run = function() end })
+    run:step("more", { on = HOSTS, run = function() end })
+  end)
+  test.equal(result.error.kind, "usage")
+  result = new_run(journal_in_memory()):execute(function(run)
+    run:step("let go", { on = HOSTS, final = true, run = function() end, undo = function() end })
+  end)
+  test.equal(result.error.kind, "usage")
+end)
+
 test.it("a time limit fails the task with `timeout`, naming step and host", function()
   local result = new_run(journal_in_memory()):execute(function(run)
     run:step("slow", { on = HOSTS[1], timeout = "20ms", run = function() task.sleep(10000) end })
