@@ -103,7 +103,7 @@ local function execute(self, step)
   self._final = true
   task.shielded(FINAL_DEADLINE, step.name, function() step_module.execute(self, step) end)
   if task.cancellation() then
-    report.emit { type = "log", level = "warning", step = step.name,
+    report.emit { type = "log", level = "warn", step = step.name,
       message = ("%s: interrupted too late, %q cannot be undone and was finished"):format(task.cancellation().message, step.name) }
   end
 end
@@ -125,7 +125,7 @@ function Run:step(name, declaration)
     if not adopt(self, step) then error(REPLAYED, 0) end
     if declaration.final and next(step.tasks) then
       context.mode = "resume"
-      report.emit { type = "log", level = "warning", step = name,
+      report.emit { type = "log", level = "warn", step = name,
         message = ("too late to undo: %q had begun, so the run is finished instead"):format(name) }
     end
   end
