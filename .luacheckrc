@@ -2,4 +2,5 @@
 std = "luajit"
 max_line_length = 120
 max_code_line_length = 120
+self = false  -- a method need not look at its object
 exclude_files = { "build", ".deployrun" }

@@ -1,0 +1,149 @@
+-- Ships a version to several servers with no request lost, and takes it back from all of them when one refuses it.
+--
+--   deployrun recipes/prod.lua                          the commit that is checked out
+--   deployrun recipes/prod.lua deploy --version v42     any tag of the image
+--   deployrun recipes/prod.lua rollback                 the release before; kept containers, so it takes a second
+--   deployrun recipes/prod.lua status | logs | exec -- CMD …
+--
+-- Needs: recipes/prod.yml (servers, image, proxy), SSH to the servers, Docker on them, the image in its registry.
+-- Interrupted? `deployrun recipes/prod.lua --resume` finishes the run, `--abort` undoes it.
+
+local deploy = require "deploy"
+
+local config = { default = "recipes/prod.yml", help = "the app's settings" }
+
+-- Facts first: everything a later undo has to know was recorded before anything changed.
+local function look(run, app, version)
+  return run:step("look at the servers", {
+    on = app.hosts, reads = true,
+    run = function(host) return app:look(host, version) end,
+  })
+end
+
+-- From started containers to a finished release: deploy and rollback differ only in what they start.
+local function take_over(run, app, seen, started)
+  -- The barrier: no server gets the new version before it is ready on every server.
+  run:step("wait until it is ready", {
+    on = app.hosts, reads = true,
+    run = function(host) return app:wait_ready(host, started[host]) end,
+  })
+
+  -- One server first, then all others. Requests that are under way end where they began.
+  local switched = run:step("switch traffic", {
+    on = app.hosts,
+    rolling = { first = 1, limit = "100%" },
+    run = function(host) return app:switch(host, seen[host], started[host]) end,
+    undo = function(host) app:unswitch(host, seen[host]) end,
+  })
+
+  -- Stopped after their last request, and kept for a rollback.
+  run:step("retire the old version", {
+    on = app.hosts,
+    run = function(host) return app:retire(host, seen[host], started[host], switched[host]) end,
+    undo = function(host) app:unretire(host, seen[host], started[host]) end,
+  })
+end
+
+deploy.command "deploy" {
+  help = "Ship a version",
+  default = true,
+  params = {
+    version = { default = deploy.git.revision, help = "tag of the image; default: the commit that is checked out" },
+    config = config,
+  },
+  run = function(run)
+    local app = deploy.app(run.config)
+    run:log("shipping " .. app:image(run.version))
+
+    local seen = look(run, app, run.version)
+
+    run:step("see to the proxy", {
+      on = app.hosts,
+      run = function(host) return app.proxy:boot(host, seen[host]) end,
+      undo = function(host) app.proxy:unboot(host, seen[host]) end,
+    })
+
+    run:step("pull the image", {
+      on = app.hosts, parallel = 20, retries = 2, timeout = "10m",
+      run = function(host) return app:pull(host, run.version, seen[host]) end,
+      undo = function(host) app:unpull(host, run.version, seen[host]) end,
+    })
+
+    local started = run:step("start the new version", {
+      on = app.hosts,
+      run = function(host) return app:start(host, run.version, seen[host]) end,
+      undo = function(host) app:unstart(host, run.version, seen[host]) end,
+    })
+
+    take_over(run, app, seen, started)
+
+    -- What is let go cannot come back: from here on the run only goes forward.
+    run:step("let go of the oldest", {
+      on = app.hosts, final = true,
+      run = function(host) return app:prune(host) end,
+    })
+  end,
+}
+
+deploy.command "rollback" {
+  help = "Go back to a release that is kept on the servers",
+  params = {
+    version = { positional = true, help = "which; default: the one before" },
+    config = config,
+  },
+  run = function(run)
+    local app = deploy.app(run.config)
+    local seen = look(run, app)
+
+    local chosen = run:step("choose the release", {
+      reads = true,
+      run = function() return { version = app:rollback_target(seen, run.version) } end,
+    })["local"]
+
+    local started = run:step("start the kept version", {
+      on = app.hosts,
+      run = function(host) return app:restart(host, chosen.version, seen[host]) end,
+      undo = function(host) app:unstart(host, chosen.version, seen[host]) end,
+    })
+
+    take_over(run, app, seen, started)
+  end,
+}
+
+deploy.command "status" {
+  help = "What serves, and what is kept",
+  reads = true,
+  params = { config = config },
+  run = function(run)
+    local app = deploy.app(run.config)
+    app:each(function(host) app:print_status(host) end)
+  end,
+}
+
+deploy.command "logs" {
+  help = "The last log lines of what serves",
+  reads = true,
+  params = {
+    lines = { type = "integer", default = 100, help = "how many, of each server" },
+    role = { help = "of this role; default: each server's first" },
+    config = config,
+  },
+  run = function(run)
+    local app = deploy.app(run.config)
+    app:each(function(host) app:print_logs(host, { lines = run.lines, role = run.role }) end)
+  end,
+}
+
+deploy.command "exec" {
+  help = "Run a command inside what serves, on every server",
+  reads = true,
+  params = {
+    command = { rest = true, required = true, help = "after --" },
+    role = { help = "in this role; default: each server's first" },
+    config = config,
+  },
+  run = function(run)
+    local app = deploy.app(run.config)
+    app:each(function(host) app:print_exec(host, run.command, { role = run.role }) end)
+  end,
+}

@@ -1,0 +1,218 @@
+--- An app: its settings, its servers, and what is there now. What a release of it means on one server is release.lua's
+--- business, steps and their order are the recipe's, traffic is the proxy's.
+
+local config = require "deploy.config"
+local container = require "deploy.container"
+local fail = require "native.fail"
+local host_module = require "deploy.host"
+local pick = require "deploy.pick"
+local release = require "deploy.release"
+local report = require "native.report"
+local secrets = require "deploy.secrets"
+local side_by_side = require "deploy.side_by_side"
+local text = require "native.text"
+local try = require "deploy.try"
+local yaml = require "native.yaml"
+
+local App = {}
+App.__index = App
+local M = {}
+
+local PROXIES = { kamal_proxy = "proxy.kamal_proxy", caddy = "proxy.caddy" }
+
+--- @class Look  what is on a server before a run changes anything
+--- @field image string?     ID of the version's image; nil: not there
+--- @field network boolean
+--- @field containers table<string, Facts>  of this service, by name
+--- @field proxy ProxyLook
+--- @field routes table<string, { container: string, port: integer }>  by role: what gets its traffic
+
+--- @class App
+--- @field config AppConfig
+--- @field hosts Host[]      every server once, the primary role's first
+--- @field proxy Proxy
+
+local function read(source)
+  if type(source) == "table" then return source, "deploy.app" end
+  local value, places = yaml.load(source)
+  return value, source, places
+end
+
+--- Reads and checks everything there is to say about an app, its secrets too; connects to nothing.
+--- Raises `config.invalid`, `secret.missing`, `yaml.*`.
+--- @async
+--- @param source string|table  a YAML file, or the same as a table
+--- @return App
+function M.app(source)
+  if type(source) ~= "string" and type(source) ~= "table" then
+    fail.usage("deploy.app: expected a file or a table, got a " .. type(source))
+  end
+  local raw, file, places = read(source)
+  local settings = config.complete(raw, file, places)
+  local self = setmetatable({ config = settings, hosts = {}, _roles = {} }, App)
+  local store = secrets.open(settings.secrets)
+  for _, role in ipairs(settings.roles) do
+    role.secret_values = {}
+    for _, name in ipairs(role.secrets) do role.secret_values[name] = store:get(name) end
+    for _, entry in ipairs(role.hosts) do self:_place(host_module.host(entry, settings.ssh, store), role) end
+  end
+  local registry = settings.registry
+  if registry and registry.password then
+    local password = registry.password
+    if type(password) == "string" then password = store:get(password) end
+    self._credentials = { username = registry.username, password = password }
+  end
+  self.proxy = require(PROXIES[settings.proxy.kind]).new(settings.proxy, settings)
+  return self
+end
+
+function App:_place(host, role)
+  if not self._roles[host.name] then
+    self._roles[host.name] = {}
+    self.hosts[#self.hosts + 1] = host
+  end
+  table.insert(self._roles[host.name], role)
+end
+
+--- The roles of a server.
+--- @param host Host
+--- @return RoleConfig[]
+function App:roles(host) return self._roles[host.name] or {} end
+
+--- The roles of a server that stand behind the proxy.
+--- @param host Host
+--- @return RoleConfig[]
+function App:proxied(host)
+  local out = {}
+  for _, role in ipairs(self:roles(host)) do
+    if role.proxied then out[#out + 1] = role end
+  end
+  return out
+end
+
+--- The image of a version. Raises `usage` for what cannot be a tag.
+--- @param version string
+--- @return string
+function App:image(version)
+  if not container.is_version(version) then
+    fail.usage(("`%s` cannot be a version"):format(tostring(version)),
+      { hint = "letters, digits, _, . and -, 128 at most", token = tostring(version) })
+  end
+  return self.config.image .. ":" .. version
+end
+
+--- This service's containers on a server, by name.
+--- @async
+--- @param host Host
+--- @return table<string, Facts>
+function App:containers(host)
+  local by_name = {}
+  for _, entry in ipairs(host.docker:list { all = true, labels = { "service=" .. self.config.service } }) do
+    by_name[entry.name] = container.facts(entry)
+  end
+  return by_name
+end
+
+--- What is on a server now. Changes nothing.
+--- @async
+--- @param host Host
+--- @param version? string  whose image is looked for
+--- @return Look
+function App:look(host, version)
+  local image = version and self:image(version)
+  local docker = host.docker
+  local found = side_by_side({
+    function() return self:containers(host) end,
+    function() return image and try(docker.inspect_image, docker, image) or false end,
+    function() return try(docker.inspect_network, docker, self.config.network) or false end,
+    function() return self.proxy:look(host) end,
+  }, "look", function(fn) return fn() end)
+  local look = { containers = found[1], image = found[2] and found[2].id or nil, network = found[3] and true or false,
+    proxy = found[4], routes = {} }
+  for _, role in ipairs(self:proxied(host)) do
+    look.routes[role.name] = look.proxy.routes[container.route_name(self.config.service, role.name)]
+  end
+  return look
+end
+
+--- The version to roll back to. Raises `app.no_release` before anything is changed.
+--- @param seen table<string, Look>  by host name
+--- @param wanted? string
+--- @return string
+function App:rollback_target(seen, wanted)
+  local places = {}
+  for _, host in ipairs(self.hosts) do
+    for _, role in ipairs(self:roles(host)) do places[#places + 1] = { host = host.name, role = role } end
+  end
+  return pick.rollback_target(seen, places, wanted)
+end
+
+--- The container that serves a role on a server. Raises `app.not_running`.
+--- @async
+--- @param host Host
+--- @param role_name? string  default: the server's first role
+--- @return Facts
+function App:serving(host, role_name)
+  local look = self:look(host)
+  for _, role in ipairs(self:roles(host)) do
+    local current = (not role_name or role.name == role_name) and pick.current(look, role)
+    if current then return current end
+  end
+  fail.raise("app.not_running", ("nothing of %s serves on %s"):format(self.config.service, host.name),
+    { host = host.name, hint = "deploy first" })
+end
+
+--- Runs `fn` for every server side by side; all are heard before the first failure is raised.
+--- @async
+--- @param fn fun(host: Host)
+function App:each(fn)
+  side_by_side(self.hosts, "each", fn, "finish")
+end
+
+--- Says what serves on a server and what is kept beside it.
+--- @async
+--- @param host Host
+function App:print_status(host)
+  local look = self:look(host)
+  for _, role in ipairs(self:roles(host)) do
+    local current, kept = pick.current(look, role), {}
+    for _, facts in ipairs(pick.releases(look, role.name)) do
+      if not (current and facts.id == current.id) then
+        kept[#kept + 1] = facts.version .. (facts.state == "running" and " (runs)" or "")
+      end
+    end
+    local serves = current and ("%s (%s)"):format(current.version or current.name, current.state) or "nothing serves"
+    report.text(("%-10s %s%s\n"):format(role.name, serves, #kept > 0 and ", kept: " .. table.concat(kept, " ") or ""),
+      host.name)
+  end
+end
+
+--- The last log lines of what serves.
+--- @async
+--- @param host Host
+--- @param given? { lines?: integer, role?: string }
+function App:print_logs(host, given)
+  given = given or {}
+  local logs = host.docker:logs(self:serving(host, given.role).id, { tail = given.lines or 100 })
+  report.text(text.clean(logs.text), host.name)
+end
+
+--- Runs a command inside what serves and shows what it says. Raises `app.exec` for an exit code other than 0.
+--- @async
+--- @param host Host
+--- @param command string[]
+--- @param given? { role?: string }
+function App:print_exec(host, command, given)
+  local target = self:serving(host, given and given.role)
+  local result = host.docker:exec(target.id, command)
+  report.text(text.clean(result.stdout), host.name)
+  if result.stderr ~= "" then report.text(text.clean(result.stderr), host.name) end
+  if result.code ~= 0 then
+    fail.raise("app.exec", ("%s in %s: exit code %d"):format(command[1], target.name, result.code),
+      { host = host.name, code = result.code })
+  end
+end
+
+release.extend(App)
+
+return M

@@ -1,0 +1,270 @@
+--- The settings of an app: checking all of them at once and filling in what is not said. What they mean is app.lua's
+--- business; no host is looked at here.
+
+local fail = require "native.fail"
+local schema = require "deploy.schema"
+
+local M = {}
+
+local NAME = { pattern = "^[a-z0-9][a-z0-9_-]*$", words = "lower case letters, digits, - and _" }
+local ENV_NAME = { pattern = "^[%a_][%w_]*$", words = "letters, digits and _" }
+
+local ENV = { "map", keys = {
+  clear = { "dictionary", pattern = ENV_NAME.pattern, words = ENV_NAME.words, of = { "scalar" } },
+  secret = { "list", of = { "secret" } },
+} }
+
+local SSH_KEYS = {
+  user = { "string" }, port = { "port" }, keys = { "list", of = { "string" } }, known_hosts = { "string" },
+  accept_new = { "boolean" }, passphrase = { "secret" },
+  config = { "either", options = { { "boolean" }, { "string" } } }, docker_socket = { "path" },
+}
+
+local HOST_KEYS = { address = { "string", required = true }, name = { "string" } }
+for key, node in pairs(SSH_KEYS) do HOST_KEYS[key] = node end
+
+local HOSTS = { "list", least = 1, of = { "either", options = { { "string" }, { "map", keys = HOST_KEYS } } } }
+
+local HEALTH = { "map", keys = {
+  path = { "path" }, port = { "port" }, interval = { "duration" }, timeout = { "duration" }, deadline = { "duration" },
+  settle = { "duration" }, expect = { "string" }, host = { "string" },
+} }
+
+local ROUTE_KEYS = {
+  host = { "string" }, hosts = { "list", of = { "string" } }, app_port = { "port" }, tls = { "boolean" },
+  path_prefix = { "path" }, drain_timeout = { "duration" }, response_timeout = { "duration" },
+  forward_headers = { "boolean" },
+}
+local PROXY_KEYS = {
+  kind = { "string", choices = { "kamal_proxy", "caddy" } }, image = { "string" }, http_port = { "port" },
+  https_port = { "port" }, bind = { "string" }, name = { "string", pattern = NAME.pattern, words = NAME.words },
+}
+for key, node in pairs(ROUTE_KEYS) do PROXY_KEYS[key] = node end
+
+local CONTAINER_KEYS = {
+  env = ENV, labels = { "dictionary", of = { "scalar" } }, volumes = { "list", of = { "string" } },
+  stop_timeout = { "duration" }, health = HEALTH,
+  cmd = { "either", options = { { "list", of = { "string" } }, { "string" } } },
+}
+
+local ROLE_KEYS = {
+  hosts = HOSTS, proxy = { "either", options = { { "boolean" }, { "map", keys = ROUTE_KEYS } } },
+}
+local APP_KEYS = {
+  service = { "string", required = true, pattern = NAME.pattern, words = NAME.words },
+  image = { "string", required = true, pattern = "^[^@%s]+$", words = "a repository without digest" },
+  hosts = HOSTS,
+  roles = { "dictionary", pattern = NAME.pattern, words = NAME.words, of = { "map", keys = ROLE_KEYS } },
+  ssh = { "map", keys = SSH_KEYS },
+  registry = { "map", keys = { username = { "scalar" }, password = { "secret" } } },
+  network = { "string", pattern = "^[%w][%w_.-]+$", words = "letters, digits, _, . and -" },
+  proxy = { "map", keys = PROXY_KEYS },
+  secrets = { "list", of = { "string" } },
+  retain = { "integer", least = 1 }, pull = { "string", choices = { "missing", "always" } },
+}
+for key, node in pairs(CONTAINER_KEYS) do
+  ROLE_KEYS[key], APP_KEYS[key] = node, node
+end
+
+--- For the documentation's check: what an app may say.
+M.SCHEMA = { "map", keys = APP_KEYS }
+
+local RESERVED_LABELS = { service = true, role = true, destination = true }
+
+local function overlay(base, over)
+  local out = {}
+  for key, value in pairs(base or {}) do out[key] = value end
+  for key, value in pairs(over or {}) do out[key] = value end
+  return out
+end
+
+local function problem(problems, path, message, hint)
+  problems[#problems + 1] = { path = path, message = message, hint = hint }
+end
+
+local function check_labels(labels, path, problems)
+  for name in pairs(type(labels) == "table" and labels or {}) do
+    if RESERVED_LABELS[name] or tostring(name):match("^deployrun%.") then
+      problem(problems, path, ("label `%s` is set by deployrun"):format(name))
+    end
+  end
+end
+
+local function has_tag(image)
+  return type(image) == "string" and image:match("[^/]*$"):find(":", 1, true) ~= nil
+end
+
+--- What the schema cannot say.
+local function cross_check(raw, problems)
+  if has_tag(raw.image) then
+    problem(problems, { "image" }, "`image` names a tag; the tag is the version to ship", "write the repository alone")
+  end
+  if raw.hosts and raw.roles then
+    problem(problems, { "hosts" }, "`hosts` and `roles` exclude each other", "`hosts` is short for the role web")
+  elseif not raw.hosts and not raw.roles then
+    problem(problems, {}, "no servers: `hosts` or `roles` is missing")
+  end
+  check_labels(raw.labels, { "labels" }, problems)
+  for name, role in pairs(type(raw.roles) == "table" and raw.roles or {}) do
+    if type(role) == "table" then
+      check_labels(role.labels, { "roles", name, "labels" }, problems)
+      if role.hosts == nil then problem(problems, { "roles", name }, ("`roles.%s.hosts` is missing"):format(name)) end
+    end
+  end
+  local proxy = type(raw.proxy) == "table" and raw.proxy or {}
+  if proxy.host and proxy.hosts then
+    problem(problems, { "proxy" }, "`proxy.host` and `proxy.hosts` exclude each other")
+  end
+  if proxy.tls and not (proxy.host or proxy.hosts) then
+    problem(problems, { "proxy", "tls" }, "`proxy.tls` needs `proxy.host`: a certificate is for a name")
+  end
+end
+
+--- Where a value stands, or the nearest part around it that is there.
+local function place(path, places)
+  for length = #path, 0, -1 do
+    local part = {}
+    for i = 1, length do part[i] = path[i] end
+    local found = places[schema.name(part)]
+    if found then return found end
+  end
+end
+
+--- One error for all problems: the first in the file, the others in `also`, each with file:line:column.
+local function raise(problems, file, places)
+  local errors = {}
+  for index, entry in ipairs(problems) do
+    local at = places and place(entry.path, places) or file
+    local line, column = at:match(":(%d+):(%d+)$")
+    -- What is known is the value's place; a wrong key stands before it.
+    column = entry.key and line and fail.column(file, tonumber(line), entry.path[#entry.path]) or column
+    if line then at = ("%s:%s:%s"):format(file, line, column) end
+    local hint = entry.hint ~= "" and entry.hint or nil
+    errors[index] = { line = tonumber(line) or 0, column = tonumber(column) or 0, index = index,
+      message = ("%s: %s"):format(at, entry.message), hint = hint }
+  end
+  table.sort(errors, function(a, b)
+    if a.line ~= b.line then return a.line < b.line end
+    if a.column ~= b.column then return a.column < b.column end
+    return a.index < b.index
+  end)
+  local function fields(item, also)
+    return { hint = item.hint, file = file, line = item.line > 0 and item.line or nil,
+      column = item.line > 0 and item.column or nil, also = also }
+  end
+  local also = {}
+  for index = 2, #errors do
+    also[index - 1] = fail.make("config.invalid", errors[index].message, fields(errors[index]))
+  end
+  fail.raise("config.invalid", errors[1].message, fields(errors[1], #also > 0 and also or nil))
+end
+
+local function route_of(root, own)
+  local merged = overlay(root, type(own) == "table" and own or nil)
+  local hosts = merged.hosts or (merged.host and { merged.host }) or {}
+  return {
+    hosts = hosts, app_port = merged.app_port or 80, tls = merged.tls or false, path_prefix = merged.path_prefix,
+    drain_timeout = merged.drain_timeout or "30s", response_timeout = merged.response_timeout,
+    forward_headers = merged.forward_headers,
+  }
+end
+
+local function health_of(root, own, route)
+  local merged = overlay(root, own)
+  return {
+    path = merged.path or "/up", port = merged.port or (route and route.app_port) or 80, host = merged.host,
+    interval = merged.interval or "100ms", timeout = merged.timeout or "5s", deadline = merged.deadline or "30s",
+    settle = merged.settle or "500ms", expect = merged.expect or "200-299",
+  }
+end
+
+local function words(command)
+  if type(command) ~= "string" then return command end
+  local out = {}
+  for word in command:gmatch("%S+") do out[#out + 1] = word end
+  return out
+end
+
+local function secret_names(root, own)
+  local seen, out = {}, {}
+  for _, list in ipairs { (root or {}).secret or {}, (own or {}).secret or {} } do
+    for _, name in ipairs(list) do
+      if not seen[name] then out[#out + 1] = name end
+      seen[name] = true
+    end
+  end
+  return out
+end
+
+local function role_of(raw, name, own, proxied)
+  local route = proxied and route_of(raw.proxy or {}, own.proxy) or nil
+  -- A role without proxy is probed only where it says how itself: the root's health is for what listens.
+  local health = (proxied or own.health) and health_of(raw.health, own.health, route) or nil
+  if route then route.health = { path = health.path, port = health.port, host = health.host } end
+  return {
+    name = name, hosts = own.hosts, cmd = words(own.cmd or raw.cmd), proxied = proxied, route = route,
+    env = overlay((raw.env or {}).clear, (own.env or {}).clear), secrets = secret_names(raw.env, own.env),
+    labels = overlay(raw.labels, own.labels), volumes = own.volumes or raw.volumes or {},
+    stop_timeout = own.stop_timeout or raw.stop_timeout or "10s",
+    health = health, settle = (own.health or raw.health or {}).settle or "500ms",
+  }
+end
+
+--- Which roles stand behind the proxy: those that say so; without a word, the primary one.
+local function is_proxied(name, role, primary)
+  if role.proxy ~= nil then return role.proxy ~= false end
+  return name == primary
+end
+
+local function roles_of(raw)
+  local roles = raw.roles or { web = { hosts = raw.hosts } }
+  local names = {}
+  for name in pairs(roles) do names[#names + 1] = name end
+  table.sort(names)
+  local primary = roles.web and "web" or names[1]
+  table.sort(names, function(a, b)
+    if (a == primary) ~= (b == primary) then return a == primary end
+    return a < b
+  end)
+  local out = {}
+  for index, name in ipairs(names) do
+    out[index] = role_of(raw, name, roles[name], is_proxied(name, roles[name], primary))
+  end
+  return out
+end
+
+--- @class AppConfig
+--- @field service string
+--- @field image string       repository, with the registry's address where it is not Docker Hub
+--- @field roles RoleConfig[] the primary one first
+--- @field ssh table          defaults of every host
+--- @field registry { username: string?, password: any }?
+--- @field network string
+--- @field proxy { kind: string, image: string?, http_port: integer?, https_port: integer?, bind: string?,
+---        name: string? }  name: of its container
+--- @field pull "missing"|"always"
+--- @field retain integer     stopped releases kept on each host
+--- @field secrets string[]   files that hold secrets
+--- @field file string
+
+--- Checks settings and completes them. Raises `config.invalid` with every problem.
+--- @param raw table
+--- @param file string  what to call it in messages
+--- @param places? table<string, string>  path → file:line:column, as native.yaml gives them
+--- @return AppConfig
+function M.complete(raw, file, places)
+  local problems = schema.check(raw, M.SCHEMA)
+  if type(raw) == "table" then cross_check(raw, problems) end
+  if #problems > 0 then raise(problems, file, places) end
+  local proxy = raw.proxy or {}
+  return {
+    service = raw.service, image = raw.image, roles = roles_of(raw), ssh = raw.ssh or {}, registry = raw.registry,
+    network = raw.network or "kamal", retain = raw.retain or 5, pull = raw.pull or "missing",
+    secrets = raw.secrets or { ".deployrun/secrets" },
+    file = file,
+    proxy = { kind = proxy.kind or "kamal_proxy", image = proxy.image, http_port = proxy.http_port or 80,
+      https_port = proxy.https_port or (proxy.tls and 443 or nil), bind = proxy.bind, name = proxy.name },
+  }
+end
+
+return M

@@ -1,0 +1,141 @@
+--- Whether a fresh container is ready for traffic: asked from its server's own network, every 100 ms at first, while
+--- somebody watches whether it ends. A failure tells the whole story: probes, exit code, last log lines.
+
+local fail = require "native.fail"
+local task = require "native.task"
+local text = require "native.text"
+
+local M = {}
+
+local LOG_LINES = 20
+local ENDED_HINT = "the log's last lines say why it ended"
+local UNREADY_HINT = "does it listen there? health.path, health.port and health.deadline say where, and for how long"
+local STORY_DEADLINE = 10000  -- ms for asking what went wrong
+
+local function log_tail(host, id)
+  local ok, logs = pcall(function() return host.docker:logs(id, { tail = LOG_LINES }) end)
+  return ok and text.clean(logs.text or "") or nil
+end
+
+--- A probe's history as a list, a line per change of what it saw.
+local function lines_of(history)
+  if type(history) ~= "string" then return history end
+  local out = {}
+  for line in history:gmatch("[^\n]+") do out[#out + 1] = line end
+  return out
+end
+
+--- Why it is not ready, with what the container says of itself.
+local function story(host, container, cause)
+  cause = fail.normal(cause)
+  if cause.kind == "cancelled" or cause.kind == "timeout" then error(cause, 0) end
+  local found, logs
+  task.shielded(STORY_DEADLINE, "asking why " .. container.name .. " is not ready", function()
+    pcall(function() found = host.docker:inspect(container.id) end)
+    logs = log_tail(host, container.id)
+  end)
+  local ended = cause.kind == "app.exited" or (found and not found.running)
+  local code = cause.code or (ended and found and found.exit_code) or nil
+  local message = ("%s did not become ready"):format(container.name)
+  if ended then message = ("%s ended with exit code %s"):format(container.name, tostring(code or "?")) end
+  fail.raise(ended and "app.exited" or "app.unready", message, {
+    host = host.name, container = container.name, code = code, logs = logs, history = lines_of(cause.history),
+    oom_killed = found and found.oom_killed or nil, cause = cause, hint = ended and ENDED_HINT or UNREADY_HINT,
+  })
+end
+
+--- Runs `fn` until it returns, or until the container ends, which raises `app.exited`.
+local function while_alive(host, container, fn)
+  local watcher
+  local worker = task.spawn(fn, { name = "readiness of " .. container.name, observed = true })
+  local exit
+  watcher = task.spawn(function()
+    exit = host.docker:wait(container.id)
+    worker:cancel("the container ended")
+  end, { name = "watch over " .. container.name, observed = true })
+  local ok, value = pcall(task.join, worker)
+  watcher:cancel("not needed any more")
+  pcall(task.join, watcher)
+  if ok then return value end
+  if exit ~= nil and task.cancellation() == nil then
+    fail.raise("app.exited", ("%s ended with exit code %d"):format(container.name, exit), { code = exit })
+  end
+  error(value, 0)
+end
+
+local function address_of(host, container, network)
+  local found = host.docker:inspect(container.id)
+  if not found.running then
+    fail.raise("app.exited", ("%s is not running"):format(container.name), { code = found.exit_code })
+  end
+  local attached = found.networks[network]
+  if not attached or attached.ip == "" then
+    fail.raise("app.unready", ("%s has no address in network %s"):format(container.name, network), { host = host.name })
+  end
+  return attached.ip, found
+end
+
+--- Probes of the container, for people: `http://172.18.0.3:80/up`.
+local function url_of(ip, health)
+  if ip:find(":", 1, true) then ip = "[" .. ip .. "]" end
+  return ("http://%s:%d%s"):format(ip, health.port, health.path)
+end
+
+local function answers(host, container, network, health, fresh)
+  local ip = address_of(host, container, network)
+  local url = url_of(ip, health)
+  local options = { interval = health.interval, timeout = health.timeout, within = health.deadline,
+    expect = health.expect, headers = health.host and { Host = health.host } or nil }
+  local began = task.now()
+  local reply = host:wait_healthy(url, options)
+  -- A version that answers once and ends right after must not get traffic: it has to stand for `settle`.
+  local rest = (fresh and text.parse_duration(health.settle) or 0) - (task.now() - began)
+  if rest > 0 then
+    task.sleep(rest)
+    reply = host:wait_healthy(url, options)
+  end
+  return { ms = math.floor(task.now() - began + 0.5), attempts = reply.attempts, status = reply.status }
+end
+
+local function runs(host, container, settle, fresh)
+  local found = host.docker:inspect(container.id)
+  if not found.running then
+    fail.raise("app.exited", container.name .. " is not running", { code = found.exit_code })
+  end
+  if found.health == "" or found.health == "healthy" then
+    local ms = fresh and text.parse_duration(settle) or 0
+    task.sleep(ms)
+    return { ms = ms }
+  end
+  local began = task.now()
+  while found.health ~= "healthy" do
+    task.sleep(250)
+    found = host.docker:inspect(container.id)
+    if found.health == "unhealthy" then
+      fail.raise("app.unready", container.name .. ": the image's own health check fails", { host = host.name })
+    end
+  end
+  return { ms = math.floor(task.now() - began + 0.5) }
+end
+
+--- Waits until a container is ready: it answers as `role.health` says and stands for `settle`; a role without health
+--- check has to stay up (or pass its image's own check).
+--- Raises `app.unready` or `app.exited`, with `history`, `code` and `logs`.
+--- @async
+--- @param host Host
+--- @param container { id: string, name: string }
+--- @param role RoleConfig
+--- @param network string
+--- @param fresh boolean  it has just been started: it has to stand for a while
+--- @return { ms: integer, attempts: integer? }
+function M.wait_ready(host, container, role, network, fresh)
+  local ok, value = pcall(while_alive, host, container, function()
+    if role.health then return answers(host, container, network, role.health, fresh) end
+    return runs(host, container, role.settle, fresh)
+  end)
+  if ok then return value end
+  if task.cancellation() then error(value, 0) end
+  return story(host, container, value)
+end
+
+return M

@@ -1,0 +1,311 @@
+--- Servers: one object per server, connected on first use, ONE connection for the whole run, whoever uses it. The same
+--- calls work on this machine without SSH.
+
+local docker = require "native.docker"
+local fail = require "native.fail"
+local files = require "native.files"
+local http = require "native.http"
+local options = require "deploy.options"
+local process = require "native.process"
+local ssh = require "native.ssh"
+local task = require "native.task"
+local text = require "native.text"
+
+local M = {}
+
+--- @class Host
+--- @field name string    unique; how it is called everywhere
+--- @field docker Docker  the engine there; connects on first use
+
+local known = {}  -- name → host, in this program's only VM
+
+local SPEC = {
+  address = { "string", required = true }, name = { "string" }, user = { "string" }, port = { "integer" },
+  keys = { "table" }, known_hosts = { "string|table" }, accept_new = { "boolean" }, config = { "boolean|string" },
+  passphrase = { "string|userdata" }, docker_socket = { "string" }, connect_timeout = { "duration" },
+}
+local EXEC = { stdin = { "string|userdata" }, env = { "table" }, timeout = { "duration" }, check = { "boolean" } }
+local STDERR_KEPT = 4096
+local DOCKER_SOCKET = "/var/run/docker.sock"
+
+local Host = {}
+
+--- Fields that need a connection come into being when they are asked for.
+Host.__index = function(self, key)
+  if key == "docker" then return self:_docker() end
+  return Host[key]
+end
+
+local function parse(spec)
+  if type(spec) ~= "string" then return spec end
+  local user, rest = spec:match("^([^@]+)@(.+)$")
+  rest = rest or spec
+  local address, port = rest:match("^%[([^%]]+)%]:(%d+)$")
+  if not address then address, port = rest:match("^([^:]+):(%d+)$") end
+  address = address or rest:match("^%[([^%]]+)%]$") or rest
+  if address == "" or address:find("[%s/]") then
+    fail.usage(("`%s` is no server: expected user@address:port"):format(spec))
+  end
+  return { address = address, user = user, port = tonumber(port) }
+end
+
+--- A server by "user@address:port" or by a table. The same name is the same object.
+--- @param spec string|table
+--- @param defaults? table   what the table may say, for all servers of an app
+--- @param secrets? Secrets  where the name of a passphrase is looked up
+--- @return Host
+function M.host(spec, defaults, secrets)
+  if spec == "localhost" or spec == "local" then return M.localhost end
+  if type(spec) ~= "string" and type(spec) ~= "table" then
+    fail.usage("deploy.host: expected a text or a table, got a " .. type(spec))
+  end
+  local merged = {}
+  for key, value in pairs(defaults or {}) do merged[key] = value end
+  for key, value in pairs(parse(spec)) do merged[key] = value end
+  options.check(merged, SPEC, "deploy.host")
+  if type(merged.passphrase) == "string" and secrets then merged.passphrase = secrets:get(merged.passphrase) end
+  local name = merged.name or merged.address .. (merged.port and merged.port ~= 22 and ":" .. merged.port or "")
+  if not known[name] then known[name] = setmetatable({ name = name, _spec = merged }, Host) end
+  return known[name]
+end
+
+--- Several at once.
+--- @param specs (string|table)[]
+--- @return Host[]
+function M.hosts(specs)
+  local out = {}
+  for index, spec in ipairs(specs) do out[index] = M.host(spec) end
+  return out
+end
+
+local function connect(self)
+  local spec = self._spec
+  return ssh.connect(spec.address, {
+    user = spec.user, port = spec.port, identity = spec.keys, passphrase = spec.passphrase,
+    known_hosts = spec.known_hosts, host_keys = spec.accept_new and "accept-new" or nil, ssh_config = spec.config,
+    connect_timeout = spec.connect_timeout,
+  })
+end
+
+--- Runs `make` once for all who ask; where the one that runs it is cancelled, the next one does.
+local function once(self, field, make)
+  while not self[field] do
+    local running = rawget(self, field .. "_making")
+    if running then
+      pcall(task.join, running)
+      if task.cancellation() then error(task.cancellation(), 0) end
+    else
+      local made = task.spawn(make, { name = "connect " .. self.name, observed = true })
+      rawset(self, field .. "_making", made)
+      local ok, value = pcall(task.join, made)
+      rawset(self, field .. "_making", nil)
+      if not ok then error(value, 0) end
+      rawset(self, field, value)
+    end
+  end
+  return self[field]
+end
+
+--- The connection; a lost one is made anew, for whoever comes next.
+function Host:_session()
+  local session = rawget(self, "_ssh")
+  if session and not session:alive() then
+    rawset(self, "_ssh", nil)
+    rawset(self, "_engine", nil)
+  end
+  return once(self, "_ssh", function() return connect(self) end)
+end
+
+local function is_refusal(err)
+  while err do
+    if err.kind == "ssh.forwarding_refused" then return true end
+    err = err.cause
+  end
+  return false
+end
+
+--- The engine through its socket there; where the server forbids forwarding, through a command that talks to it.
+local function reach_engine(self)
+  local session = self:_session()
+  local socket = self._spec.docker_socket or DOCKER_SOCKET
+  local direct = docker.connect { dial = session:dial_unix(socket), host = self.name }
+  local ok, err = pcall(direct.ping, direct)
+  if ok then return direct end
+  if not is_refusal(fail.normal(err)) then error(err, 0) end
+  local command = { "docker", "system", "dial-stdio" }
+  local through_command = docker.connect { dial = session:dial_exec(command), host = self.name }
+  through_command:ping()
+  return through_command
+end
+
+function Host:_docker()
+  self:_session()
+  return once(self, "_engine", function() return reach_engine(self) end)
+end
+
+local function title(command) return type(command) == "table" and tostring(command[1]) or "sh" end
+
+local function check(self, command, result)
+  if result.code == 0 then return end
+  local said = text.clean(result.stderr:sub(-STDERR_KEPT))
+  local words = type(command) == "table" and text.shell_join(command) or command
+  local last = said:match("([^\r\n]+)%s*$")
+  local ending = result.signal and "ended by signal " .. result.signal or "exit code " .. result.code
+  fail.raise("host.exit", ("%s: %s%s"):format(title(command), ending, last and ": " .. last or ""),
+    { host = self.name, code = result.code, signal = result.signal, command = words, stderr = said })
+end
+
+function Host:_exec(command, given)
+  return self:_session():exec(command, given)
+end
+
+--- Runs a command there. A table is words that no shell splits; a text is run by `sh -c`.
+--- Raises `host.exit` for a code other than 0 (unless `check = false`), `timeout`, and what the connection raises.
+--- @async
+--- @param command string[]|string
+--- @param given? { stdin?: string|Secret, env?: table, timeout?: string, check?: boolean }
+--- @return { stdout: string, stderr: string, code: integer, ms: number }
+function Host:exec(command, given)
+  given = options.check(given, EXEC, "host:exec")
+  local limit = text.duration_option(given.timeout, "host:exec, timeout")
+  local result = task.within(limit, ("%s on %s"):format(title(command), self.name), function()
+    return self:_exec(command, { stdin = given.stdin, env = given.env })
+  end)
+  if given.check ~= false then check(self, command, result) end
+  return result
+end
+
+--- Sends a file; it replaces the one there in one moment.
+--- @async
+--- @param from string  local path
+--- @param to string
+--- @param given? { mode?: string, owner?: string, make_parents?: boolean }
+function Host:upload(from, to, given) return self:_session():upload(from, to, given) end
+
+--- @async
+--- @param from string
+--- @param to string  local path
+function Host:download(from, to) return self:_session():download(from, to) end
+
+--- Writes a file; it replaces the one there in one moment.
+--- @async
+--- @param path string
+--- @param bytes string|Secret
+--- @param given? { mode?: string, owner?: string, make_parents?: boolean }
+function Host:write(path, bytes, given) return self:_session():write(bytes, path, given) end
+
+--- @async
+--- @param path string
+--- @return string
+function Host:read(path) return self:_session():read(path) end
+
+--- @async
+--- @return table?  nil: nothing is there
+function Host:stat(path) return self:_session():stat(path) end
+
+--- @async
+--- @return boolean removed
+function Host:remove(path, given) return self:_session():remove(path, given) end
+
+local function via(self, url)
+  local address, port = url:match("^https?://%[([^%]]+)%]:?(%d*)")
+  if not address then address, port = url:match("^https?://([^:/]+):?(%d*)") end
+  if not address then fail.usage(("`%s` is no http address"):format(url)) end
+  port = tonumber(port) or (url:match("^https") and 443 or 80)
+  return self:_session():dial_tcp(address, port)
+end
+
+function Host:_http_options(url, given)
+  local out = {}
+  for key, value in pairs(given or {}) do out[key] = value end
+  out.via, out.host = via(self, url), self.name
+  return out
+end
+
+--- Looks at a URL once, from that server's network.
+--- @async
+--- @param url string
+--- @param expect? HttpExpect|integer|string
+--- @param given? table  as `http.probe`
+function Host:probe(url, expect, given) return http.probe(url, expect, self:_http_options(url, given)) end
+
+--- Asks a URL until it is healthy, from that server's network. Raises `http.unhealthy` with the history.
+--- @async
+--- @param url string
+--- @param given? table  as `http.wait_healthy`
+function Host:wait_healthy(url, given) return http.wait_healthy(url, self:_http_options(url, given)) end
+
+--- Ends the connection; a later use opens a new one.
+function Host:close()
+  local session = rawget(self, "_ssh")
+  rawset(self, "_ssh", nil)
+  rawset(self, "_engine", nil)
+  if session then session:close() end
+end
+
+local Local = setmetatable({}, { __index = Host })
+
+Local.__index = function(self, key)
+  if key == "docker" then return self:_docker() end
+  return Local[key]
+end
+
+function Local:_exec(command, given)
+  local argv = type(command) == "table" and command or { "sh", "-c", command }
+  return process.run(argv, { stdin = given.stdin, env = given.env, check = false })
+end
+
+--- DOCKER_HOST counts where it names a socket; another machine's engine is reached as a host.
+local function local_socket()
+  local where = os.getenv("DOCKER_HOST")
+  if not where or where == "" then return DOCKER_SOCKET end
+  local path = where:match("^unix://(/.+)$")
+  if path then return path end
+  fail.raise("host.engine", ("DOCKER_HOST=%s: only unix:// is this machine's engine"):format(where),
+    { hint = "name the server in the recipe: deploy.host \"user@server\"" })
+end
+
+function Local:_docker()
+  if not rawget(self, "_engine") then rawset(self, "_engine", docker.connect { socket = local_socket() }) end
+  return rawget(self, "_engine")
+end
+
+function Local:upload(from, to, given)
+  files.write(to, files.read(from), { mode = given and given.mode or "0644", parents = given and given.make_parents })
+end
+
+function Local:download(from, to) files.write(to, files.read(from)) end
+
+function Local:write(path, bytes, given)
+  files.write(path, bytes, { mode = given and given.mode or "0644", parents = given and given.make_parents })
+end
+
+function Local:read(path) return files.read(path) end
+
+function Local:stat(path) return files.stat(path) end
+
+function Local:remove(path, given) return files.remove(path, given) end
+
+function Local:_http_options(_, given)
+  local out = {}
+  for key, value in pairs(given or {}) do out[key] = value end
+  return out
+end
+
+function Local:close()
+  local engine = rawget(self, "_engine")
+  rawset(self, "_engine", nil)
+  if engine then engine:close() end
+end
+
+--- This machine.
+--- @type Host
+M.localhost = setmetatable({ name = "local", _spec = {} }, Local)
+
+--- Ends all connections. For the end of a run.
+function M.close_all()
+  for _, host in pairs(known) do host:close() end
+  M.localhost:close()
+end
+
+return M

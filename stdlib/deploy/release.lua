@@ -1,0 +1,342 @@
+--- What a release means on one server: its image, its containers, their readiness, their traffic, their end. Each call
+--- is repeatable and is told what a look found before the run began, so that another process can finish or undo it.
+--- Names and labels are container.lua's; which releases there are is pick.lua's.
+
+local container = require "deploy.container"
+local health = require "deploy.health"
+local json = require "native.json"
+local pick = require "deploy.pick"
+local side_by_side = require "deploy.side_by_side"
+local text = require "native.text"
+local try = require "deploy.try"
+
+local M = {}
+local Release = {}
+
+--- @class Started  what a start made of a version on one server
+--- @field roles table<string, { id: string, name: string, fresh: boolean, route: table? }>
+--- @field unchanged boolean
+
+local function running(facts) return facts ~= nil and facts.state == "running" end
+
+--- Fetches a version's image where it is not there: a version is what its tag meant first (`pull: always` asks again).
+--- @async
+--- @param host Host
+--- @param version string
+--- @param before Look
+--- @return { unchanged: boolean, note: string? }
+function Release:pull(host, version, before)
+  if before.image and self.config.pull ~= "always" then return { unchanged = true, note = "it is there" } end
+  local pulled = host.docker:pull(self:image(version), { credentials = self._credentials })
+  return { unchanged = pulled.changed == false }
+end
+
+--- Takes back a pull: the tag means what it meant before, and an image that came with it goes.
+--- @async
+--- @param host Host
+--- @param version string
+--- @param before Look
+function Release:unpull(host, version, before)
+  local docker, ref = host.docker, self:image(version)
+  local now = try(docker.inspect_image, docker, ref)
+  if not now or now.id == before.image then return end
+  if not before.image then
+    try(docker.remove_image, docker, ref)
+    return
+  end
+  docker:tag_image(before.image, ref)
+  local new = try(docker.inspect_image, docker, now.id)
+  if new and #new.tags == 0 then try(docker.remove_image, docker, now.id) end
+end
+
+function Release:_spec(role, version)
+  local env = {}
+  for name, value in pairs(role.env) do env[name] = tostring(value) end
+  for name, value in pairs(role.secret_values) do env[name] = value end
+  local settings = self.config
+  return {
+    name = container.name(settings.service, role.name, version), image = self:image(version), cmd = role.cmd, env = env,
+    labels = container.labels(settings, role, version, container.config_digest(settings, role),
+      role.route and json.encode(role.route) or nil),
+    network = settings.network, volumes = role.volumes, restart = "unless-stopped", stop_timeout = role.stop_timeout,
+    log_driver = "json-file", log_options = { ["max-size"] = "10m" },
+  }
+end
+
+--- Whether a container that exists is the release that is wanted: same image, same configuration, same secrets.
+function Release:_is_wanted(host, found, role, version)
+  if found.labels[container.LABEL_CONFIG] ~= container.config_digest(self.config, role) then return false end
+  local image = try(host.docker.inspect_image, host.docker, self:image(version))
+  if not image or image.id ~= found.image_id then return false end
+  for name, value in pairs(role.secret_values) do
+    if not value:equals(found.env[name] or "") then return false end
+  end
+  return true
+end
+
+--- What stands under the name: nil once it is out of the way. A release that runs and is the wanted one stays; a kept
+--- one is set aside, so that releases stay in the order in which they were made.
+function Release:_clear_name(host, role, version, before, name)
+  local now = try(host.docker.inspect, host.docker, name)
+  if not now then return nil end
+  local old = before.containers[name]
+  local was_there = old ~= nil and now.id == old.id
+  if (running(old) or not was_there) and self:_is_wanted(host, now, role, version) then return now end
+  if was_there then
+    host.docker:rename(now.id, container.replaced_name(before.containers, old))
+  else
+    host.docker:remove(now.id, { force = true, volumes = true })  -- half made by this run
+  end
+end
+
+function Release:_start_role(host, role, version, before)
+  local name = container.name(self.config.service, role.name, version)
+  local old, now, id = before.containers[name], nil, nil
+  -- Most often the name is free and there is nothing to look at first.
+  if not old then
+    local ok, made = pcall(host.docker.create, host.docker, self:_spec(role, version))
+    if ok then
+      id = made.id
+    elseif type(made) ~= "table" or made.kind ~= "docker.conflict" then
+      error(made, 0)
+    end
+  end
+  if not id then
+    now = self:_clear_name(host, role, version, before, name)
+    id = now and now.id or host.docker:create(self:_spec(role, version)).id
+  end
+  local fresh = not (now and now.running and old and old.id == now.id)
+  if not (now and now.running) then host.docker:start(id) end
+  return { id = id, name = name, fresh = fresh, route = role.route }
+end
+
+local function started_of(roles, made)
+  local started = { roles = {}, unchanged = true }
+  for index, role in ipairs(roles) do
+    started.roles[role.name] = made[index]
+    if made[index].fresh then started.unchanged = false end
+  end
+  return started
+end
+
+--- Starts the containers of a version, one per role of the server. What runs already and is the same stays.
+--- @async
+--- @param host Host
+--- @param version string
+--- @param before Look
+--- @return Started
+function Release:start(host, version, before)
+  local roles = self:roles(host)
+  return started_of(roles, side_by_side(roles, "start", function(role)
+    return self:_start_role(host, role, version, before)
+  end))
+end
+
+--- Starts the kept containers of a release exactly as they were released.
+--- @async
+--- @param host Host
+--- @param version string
+--- @param before Look
+--- @return Started
+function Release:restart(host, version, before)
+  local roles = self:roles(host)
+  return started_of(roles, side_by_side(roles, "restart", function(role)
+    local name = container.name(self.config.service, role.name, version)
+    local old = before.containers[name]
+    if not running(old) then host.docker:start(old.id) end
+    local route = old.route and old.route ~= "" and json.decode(old.route) or role.route
+    return { id = old.id, name = name, fresh = not running(old), route = route }
+  end))
+end
+
+local function stop(host, id, role) host.docker:stop(id, { timeout = role.stop_timeout }) end
+
+--- Takes back a start: what the run made is removed, what it woke is stopped, what it set aside has its name again.
+--- @async
+--- @param host Host
+--- @param version string
+--- @param before Look
+function Release:unstart(host, version, before)
+  local docker = host.docker
+  side_by_side(self:roles(host), "undo start", function(role)
+    local name = container.name(self.config.service, role.name, version)
+    local old, now = before.containers[name], try(docker.inspect, docker, name)
+    if now and not (old and now.id == old.id) then
+      if now.running then stop(host, now.id, role) end
+      try(docker.remove, docker, now.id, { force = true, volumes = true })
+      now = nil
+    end
+    if not old then return end
+    if not now then
+      now = try(docker.inspect, docker, old.id)
+      if now then docker:rename(old.id, name) end
+    end
+    if now and now.running and not running(old) then stop(host, old.id, role) end
+  end)
+end
+
+--- Waits until every container of a start is ready. Raises `app.unready` or `app.exited`.
+--- @async
+--- @param host Host
+--- @param started Started
+--- @return { ms: integer, note: string }
+function Release:wait_ready(host, started)
+  local waited = side_by_side(self:roles(host), "ready", function(role)
+    local one = started.roles[role.name]
+    return health.wait_ready(host, one, role, self.config.network, one.fresh)
+  end)
+  local slowest = 0
+  for _, one in ipairs(waited) do slowest = math.max(slowest, one.ms) end
+  return { ms = slowest, note = "after " .. text.format_duration(slowest) }
+end
+
+local function short(id) return id:sub(1, 12) end
+
+local function gets_traffic(before, role, id)
+  local route = before.routes[role.name]
+  return route ~= nil and route.container == short(id)
+end
+
+--- Gives the server's traffic to the containers of a start. Requests under way stay where they are.
+--- @async
+--- @param host Host
+--- @param before Look
+--- @param started Started
+--- @return { unchanged: boolean, drained: boolean, note: string? }
+function Release:switch(host, before, started)
+  local result = { unchanged = true, drained = true }
+  for _, role in ipairs(self:proxied(host)) do
+    local one = started.roles[role.name]
+    if not gets_traffic(before, role, one.id) then
+      local drained = self.proxy:switch(host, container.route_name(self.config.service, role.name),
+        { container = one.id, route = one.route })
+      result.unchanged, result.note = false, one.name
+      result.drained = result.drained and drained == true
+    end
+  end
+  return result
+end
+
+--- IDs of a role's running containers that no traffic goes to.
+function Release:_idle(host, role, serving)
+  local ids = {}
+  for _, facts in pairs(self:containers(host)) do
+    if facts.role == role.name and running(facts) and not (serving and short(facts.id) == serving) then
+      ids[#ids + 1] = facts.id
+    end
+  end
+  table.sort(ids)
+  return ids
+end
+
+--- How a server's traffic went before, as far as it is known.
+function Release:_former_route(before, role)
+  local route = before.routes[role.name]
+  for _, facts in pairs(before.containers) do
+    if short(facts.id) == route.container and facts.route and facts.route ~= "" then return json.decode(facts.route) end
+  end
+  return role.route
+end
+
+--- Gives traffic back to what had it before, and waits until nothing is under way elsewhere.
+--- @async
+--- @param host Host
+--- @param before Look
+function Release:unswitch(host, before)
+  for _, role in ipairs(self:proxied(host)) do
+    local route, name = before.routes[role.name], container.route_name(self.config.service, role.name)
+    local now = route and self.proxy:target(host, name)
+    if not route then
+      self.proxy:remove(host, name)
+    elseif not now or now.container ~= route.container then
+      self.proxy:switch(host, name, { container = route.container, route = self:_former_route(before, role) })
+    end
+    self.proxy:drain(host, name, self:_idle(host, role, route and route.container), role.route)
+  end
+end
+
+--- The containers of a server that a start replaces, by name.
+function Release:_replaced(host, before, started)
+  local old = {}
+  for _, role in ipairs(self:roles(host)) do
+    for _, facts in pairs(before.containers) do
+      if facts.role == role.name and running(facts) and facts.id ~= started.roles[role.name].id then
+        old[#old + 1] = { facts = facts, role = role }
+      end
+    end
+  end
+  table.sort(old, function(a, b) return a.facts.name < b.facts.name end)
+  return old
+end
+
+--- Stops every container that a start replaces, after its last request has ended. They are kept.
+--- @async
+--- @param host Host
+--- @param before Look
+--- @param started Started
+--- @param switched? { drained: boolean }  what the switch returned
+--- @return { unchanged: boolean, note: string? }
+function Release:retire(host, before, started, switched)
+  local old = self:_replaced(host, before, started)
+  for _, role in ipairs(self:proxied(host)) do
+    local ids = {}
+    for _, one in ipairs(old) do
+      if one.role == role then ids[#ids + 1] = one.facts.id end
+    end
+    if not (switched and switched.drained) and not gets_traffic(before, role, started.roles[role.name].id) then
+      self.proxy:drain(host, container.route_name(self.config.service, role.name), ids, role.route)
+    end
+  end
+  side_by_side(old, "stop", function(one) stop(host, one.facts.id, one.role) end)
+  local names = {}
+  for index, one in ipairs(old) do names[index] = one.facts.name end
+  return { unchanged = #names == 0, note = #names > 0 and table.concat(names, ", ") or nil }
+end
+
+--- Wakes what a retirement stopped and waits until it is ready.
+--- @async
+--- @param host Host
+--- @param before Look
+--- @param started Started
+function Release:unretire(host, before, started)
+  side_by_side(self:_replaced(host, before, started), "undo retirement", function(one)
+    if host.docker:inspect(one.facts.id).running then return end
+    host.docker:start(one.facts.id)
+    if one.role.proxied then health.wait_ready(host, one.facts, one.role, self.config.network, true) end
+  end)
+end
+
+--- Lets go of stopped containers: of each role the newest `retain` are kept, none that a newer one of the same version
+--- replaced; with them go images that nothing of this service uses any more. What is gone stays gone when a run is
+--- undone.
+--- @async
+--- @param host Host
+--- @return { unchanged: boolean, note: string? }
+function Release:prune(host)
+  local docker, by_name, removed = host.docker, self:containers(host), {}
+  for _, role in ipairs(self:roles(host)) do
+    for _, facts in ipairs(pick.surplus(by_name, role.name, self.config.retain)) do
+      try(docker.remove, docker, facts.id, { volumes = true })
+      by_name[facts.name] = nil
+      removed[#removed + 1] = facts
+    end
+  end
+  local used, names = {}, {}
+  for _, facts in pairs(by_name) do used[facts.image] = true end
+  for index, facts in ipairs(removed) do
+    names[index] = facts.name
+    if not used[facts.image] then
+      used[facts.image] = true
+      pcall(docker.remove_image, docker, facts.ref)  -- refused where somebody else uses it: then it stays
+    end
+  end
+  return { unchanged = #names == 0, note = #names > 0 and table.concat(names, ", ") or nil }
+end
+
+--- Gives an app these calls.
+--- @param app table
+function M.extend(app)
+  for name, fn in pairs(Release) do app[name] = fn end
+end
+
+return M

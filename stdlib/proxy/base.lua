@@ -1,0 +1,130 @@
+--- What every proxy has in common: a container of its own on each server, booted when it is missing, and taken back
+--- with what came with it. The six calls of a proxy (switch, pause, resume, maintenance, drain, status) are its own.
+
+local fail = require "native.fail"
+local try = require "deploy.try"
+
+local M = {}
+
+local Proxy = {}
+Proxy.__index = Proxy
+M.Proxy = Proxy
+
+--- @class Proxy
+--- @field look fun(self: Proxy, host: Host): ProxyLook
+--- @field boot fun(self: Proxy, host: Host, before: Look): { unchanged: boolean }
+--- @field unboot fun(self: Proxy, host: Host, before: Look)
+--- @field target fun(self: Proxy, host: Host, service: string): { container: string, port: integer }?
+--- @field switch fun(self: Proxy, host: Host, service: string, to: { container: string, route: table }): boolean
+---        true: it has drained as well
+--- @field remove fun(self: Proxy, host: Host, service: string)
+--- @field drain fun(self: Proxy, host: Host, service: string, ids: string[], route: table)
+--- @field pause fun(self: Proxy, host: Host, service: string, options?: table)
+--- @field resume fun(self: Proxy, host: Host, service: string)
+--- @field maintenance fun(self: Proxy, host: Host, service: string, message?: string)
+--- @field status fun(self: Proxy, host: Host): table<string, table>
+
+--- @class ProxyLook
+--- @field state "running"|"stopped"|"missing"
+--- @field image boolean      its image is there (asked only where the container is missing)
+--- @field volumes string[]   those of its volumes that exist (asked only where the container is missing)
+--- @field routes table<string, { container: string, port: integer }>
+
+--- @param settings table
+--- @param app AppConfig
+--- @param made_of { container: string, image: string, volumes: string[] }
+--- @return table
+function M.init(settings, app, made_of)
+  return { settings = settings, app = app, container = made_of.container, image = made_of.image,
+    volumes = made_of.volumes }
+end
+
+--- Refuses a recipe that asks for what this proxy cannot do, when it is read and not in the middle of a deploy.
+--- @param ability string
+function Proxy:needs(ability)
+  if self.lacks and self.lacks[ability] then
+    fail.raise("proxy.unsupported", ("%s cannot %s: %s"):format(self.settings.kind, ability, self.lacks[ability]))
+  end
+end
+
+--- The container's description; ports are published where the settings say.
+function Proxy:_spec(own)
+  local settings = self.settings
+  local address = settings.bind and settings.bind .. ":" or ""
+  local publish = { ("%s%d:80"):format(address, settings.http_port) }
+  if settings.https_port then publish[#publish + 1] = ("%s%d:443"):format(address, settings.https_port) end
+  local spec = { name = self.container, image = self.image, network = self.app.network, publish = publish,
+    restart = "unless-stopped", log_options = { ["max-size"] = "10m" } }
+  for key, value in pairs(own) do spec[key] = value end
+  return spec
+end
+
+function Proxy:status(host) return self:routes(host) end
+
+function Proxy:target(host, service) return self:routes(host)[service] end
+
+--- @async
+--- @param host Host
+--- @return ProxyLook
+function Proxy:look(host)
+  local found = try(host.docker.inspect, host.docker, self.container)
+  if found and found.running then return { state = "running", routes = self:routes(host) } end
+  local look = { state = found and "stopped" or "missing", routes = {}, volumes = {} }
+  if not found then
+    look.image = try(host.docker.inspect_image, host.docker, self.image) ~= nil
+    for _, name in ipairs(self.volumes) do
+      if try(host.docker.inspect_volume, host.docker, name) then look.volumes[#look.volumes + 1] = name end
+    end
+  end
+  return look
+end
+
+--- Hook for what has to be there before the container is made.
+function Proxy:_prepare(_host) end
+
+--- Hook for taking that back.
+function Proxy:_unprepare(_host, _was) end
+
+--- Sees to it that the proxy runs: network, image, container. Changes nothing where it did when the run began.
+--- @async
+--- @param host Host
+--- @param before Look
+--- @return { unchanged: boolean }
+function Proxy:boot(host, before)
+  if before.proxy.state == "running" then return { unchanged = true } end
+  local docker = host.docker
+  local found = try(docker.inspect, docker, self.container)
+  if not try(docker.inspect_network, docker, self.app.network) then docker:create_network(self.app.network) end
+  self:_prepare(host)
+  if not found then
+    if not try(docker.inspect_image, docker, self.image) then docker:pull(self.image) end
+    docker:create(self:spec(host))
+  end
+  docker:start(self.container)
+  self:_await_ready(host)
+  return { unchanged = false }
+end
+
+--- Takes back a boot.
+--- @async
+--- @param host Host
+--- @param before Look
+function Proxy:unboot(host, before)
+  local docker, was = host.docker, before.proxy
+  if was.state == "running" then return end
+  if was.state == "stopped" then
+    try(docker.stop, docker, self.container)
+    return
+  end
+  try(docker.remove, docker, self.container, { force = true, volumes = true })
+  local kept = {}
+  for _, name in ipairs(was.volumes or {}) do kept[name] = true end
+  for _, name in ipairs(self.volumes) do
+    if not kept[name] then try(docker.remove_volume, docker, name) end
+  end
+  self:_unprepare(host, was)
+  if not was.image then try(docker.remove_image, docker, self.image) end
+  if not before.network then try(docker.remove_network, docker, self.app.network) end
+end
+
+return M

@@ -1,0 +1,69 @@
+local pick = require "deploy.pick"
+local test = require "test"
+
+local WEB = { name = "web", proxied = true }
+
+local function facts(version, created, state, name)
+  return { id = ("%s%s"):format(version, ("0"):rep(60)), name = name or "shop-web-" .. version, role = "web",
+    version = version, created = created, state = state or "exited", image = "i" .. version, ref = "shop:" .. version }
+end
+
+local function look(serving, ...)
+  local containers = {}
+  for _, one in ipairs { ... } do containers[one.name] = one end
+  local route = serving and { container = (serving .. ("0"):rep(60)):sub(1, 12) }
+  return { containers = containers, routes = { web = route } }
+end
+
+local function versions(list)
+  local out = {}
+  for index, one in ipairs(list) do out[index] = one.version end
+  return out
+end
+
+local function places(...)
+  local out = {}
+  for index, host in ipairs { ... } do out[index] = { host = host, role = WEB } end
+  return out
+end
+
+test.it("takes what the proxy serves for current, whatever else runs", function()
+  local seen = look("v1", facts("v1", 1, "running"), facts("v2", 2, "running"))
+  test.equal(pick.current(seen, WEB).version, "v1")
+  test.equal(pick.current(look(nil, facts("v1", 1, "running")), WEB), nil)
+end)
+
+test.it("takes the newest that runs for a role without proxy", function()
+  local seen = look(nil, facts("v1", 1, "running"), facts("v2", 2, "running"), facts("v3", 3))
+  test.equal(pick.current(seen, { name = "web", proxied = false }).version, "v2")
+end)
+
+test.it("rolls back to the release before, not to one that came after", function()
+  local seen = { a = look("v2", facts("v1", 1), facts("v2", 2, "running"), facts("v3", 3)) }
+  test.equal(pick.rollback_target(seen, places("a")), "v1")
+end)
+
+test.it("rolls back to what every server keeps", function()
+  local seen = {
+    a = look("v3", facts("v1", 1), facts("v2", 2), facts("v3", 3, "running")),
+    b = look("v3", facts("v1", 1), facts("v3", 3, "running")),
+  }
+  test.equal(pick.rollback_target(seen, places("a", "b")), "v1")
+end)
+
+test.it("names the server that keeps no such release, and what it keeps", function()
+  local seen = { a = look("v3", facts("v2", 2), facts("v3", 3, "running")) }
+  test.equal(pick.rollback_target(seen, places("a"), "v2"), "v2")
+  local err = test.raises("app.no_release", function() pick.rollback_target(seen, places("a"), "v9") end)
+  test.contains(err.message, "a keeps no container of version v9")
+  test.contains(err.hint, "v2")
+  test.raises("app.no_release", function() pick.rollback_target({ a = look("v3", facts("v3", 3)) }, places("a")) end)
+end)
+
+test.it("lets go of the oldest beyond what is kept, and of what was replaced", function()
+  local seen = look("v9", facts("v9", 9, "running"), facts("v1", 1), facts("v2", 2), facts("v3", 3, "created"),
+    facts("v4", 4), facts("v5", 5, "exited", "shop-web-v5_replaced_abc"))
+  test.equal(versions(pick.surplus(seen.containers, "web", 2)), { "v5", "v2", "v1" })
+  test.equal(versions(pick.surplus(seen.containers, "web", 5)), { "v5" })
+  test.equal(versions(pick.surplus(seen.containers, "worker", 0)), {})
+end)
