@@ -226,7 +226,7 @@ void Lines::probe_failed(const Json& event) {
 
 void Lines::log(const Json& event) {
   const std::string level = text_of(event, "level");
-  const bool warning = level == "warning" || level == "warn";
+  const bool warning = level == "warn";
   const bool bad = level == "error";
   const int needed = warning || bad ? -1 : level == "debug" ? 1 : level == "trace" ? 3 : 0;
   if (options_.verbosity < needed) return;

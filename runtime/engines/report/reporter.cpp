@@ -70,6 +70,7 @@ void Reporter::complete(Json& event) {
   }
   if (event["type"] == "run.started" && event.contains("run") && event["run"].is_string())
     run_ = event["run"].get<std::string>();
+  if (event.contains("level") && event["level"] == "warning") event["level"] = "warn";
   event["v"] = 1;
   event["time"] = rfc3339(options_.now());
   if (!run_.empty() && !event.contains("run")) event["run"] = run_;

@@ -164,7 +164,7 @@ TEST_CASE("quiet leaves data, warnings, errors and the end") {
   std::vector<Json> events = good_deploy();
   events.insert(events.begin() + 3, Json{{"type", "log"}, {"level", "info"}, {"message", "not worth it"}});
   events.insert(events.begin() + 3,
-                Json{{"type", "log"}, {"level", "warning"}, {"message", "disk 91 % full"}, {"host", "web1"}});
+                Json{{"type", "log"}, {"level", "warn"}, {"message", "disk 91 % full"}, {"host", "web1"}});
   events.insert(events.begin() + 3, Json{{"type", "print"}, {"text", "some data\n"}});
   CHECK(page(events, {.verbosity = -1}) ==
         "some data\n"

@@ -61,6 +61,15 @@ TEST_CASE("an error may be written flat; what is no event says so") {
   CHECK(capture.text().find("an event without a type was reported") != std::string::npos);
 }
 
+TEST_CASE("a warning has one name") {
+  core::Loop loop;
+  Capture capture(loop);
+  Reporter reporter(loop, options());
+  reporter.add(std::make_unique<JsonLines>(capture.output));
+  reporter.emit({{"type", "log"}, {"level", "warning"}, {"message", "m"}});
+  CHECK(Json::parse(capture.text())["level"] == "warn");
+}
+
 TEST_CASE("nesting has an end") {
   core::Loop loop;
   Capture capture(loop);
