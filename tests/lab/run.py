@@ -32,6 +32,7 @@ TIMEOUT = 300
 def load_tests(folder):
     """(name, function) of every test, in the order in which they are written."""
     found = []
+    sys.path.insert(0, str(folder.resolve()))  # a folder's tests share modules
     for path in sorted(folder.glob("test_*.py")):
         spec = importlib.util.spec_from_file_location(path.stem, path)
         module = importlib.util.module_from_spec(spec)
