@@ -3,7 +3,9 @@
 namespace deployrun::bindings {
 
 // One per binding file.
+int open_docker(lua_State* L);
 int open_files(lua_State* L);
+int open_http(lua_State* L);
 int open_json(lua_State* L);
 int open_journal(lua_State* L);
 int open_log(lua_State* L);
@@ -19,7 +21,7 @@ std::vector<lua::NativeModule> modules() {
       {"native.journal.raw", open_journal}, {"native.report.raw", open_report}, {"native.files.raw", open_files},
       {"native.json.raw", open_json},       {"native.log.raw", open_log},       {"native.process.raw", open_process},
       {"native.secret.raw", open_secret},   {"native.yaml.raw", open_yaml},     {"native.text.raw", open_text},
-      {"native.ssh.raw", open_ssh},
+      {"native.ssh.raw", open_ssh},         {"native.http.raw", open_http},     {"native.docker.raw", open_docker},
   };
 }
 

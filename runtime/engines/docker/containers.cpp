@@ -83,8 +83,9 @@ Op<Json> list_containers(ClientPtr client, const ListOptions& options) {
   return reshaped(ask_json(std::move(client), std::move(ask)), container_list_shape);
 }
 
-Op<int> wait_container(ClientPtr client, const std::string& name) {
+Op<int> wait_container(ClientPtr client, const std::string& name, const std::string& condition) {
   Ask ask = about("wait for", name, "POST", "/wait");
+  ask.query = {{"condition", condition}};
   return chain<int>([client, ask](Chain<int>& steps) {
     steps.then<Json>(ask_json(client, ask), [&steps, client, ask](const Json& ended) {
       const auto code = ended.find("StatusCode");

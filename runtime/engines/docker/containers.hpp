@@ -42,8 +42,8 @@ struct ListOptions {
 };
 Op<Json> list_containers(ClientPtr client, const ListOptions& options);
 
-/// Until it is not running (at once where it is not): its exit code.
-Op<int> wait_container(ClientPtr client, const std::string& name);
+/// Its exit code, once it is "not-running" (at once where it is not), "next-exit" or "removed".
+Op<int> wait_container(ClientPtr client, const std::string& name, const std::string& condition = "not-running");
 
 struct LogOptions {
   std::optional<int> tail = 100;  ///< lines from the end; nothing: all
@@ -95,5 +95,8 @@ struct ExecResult {
 /// on in the container: the engine has no call that ends it. Fails with `docker.conflict` where the container is not
 /// running.
 Op<ExecResult> exec(ClientPtr client, const std::string& name, const std::vector<std::string>& argv, const ExecOptions& options = {});
+
+/// The commands that were started in the container and that the engine still knows: [{ id, argv[], running, code }].
+Op<Json> list_execs(ClientPtr client, const std::string& name);
 
 }  // namespace deployrun::docker

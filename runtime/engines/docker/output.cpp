@@ -119,4 +119,37 @@ Op<ExecResult> exec(ClientPtr client, const std::string& name, const std::vector
   });
 }
 
+namespace {
+
+/// Asks about one exec after the other: there are few, and the next look comes soon.
+void ask_execs(Chain<Json>& steps, const ClientPtr& client, const std::string& name, std::vector<std::string> left, Json found) {
+  if (left.empty()) return steps.finish(std::move(found));
+  const std::string id = left.back();
+  left.pop_back();
+  const Ask ask{.what = "inspect an exec in " + name, .path = "/exec/" + id + "/json"};
+  steps.any<Json>(ask_json(client, ask), [&steps, client, name, left, found, id](core::Result<Json> state) mutable {
+    // The engine forgets those that ended.
+    if (!state && !state.error().is("docker.not_found")) return steps.finish(std::move(state).error());
+    if (state) found.push_back(exec_shape(*state));
+    ask_execs(steps, client, name, std::move(left), std::move(found));
+  });
+}
+
+}  // namespace
+
+Op<Json> list_execs(ClientPtr client, const std::string& name) {
+  const Ask ask{.what = "list execs of " + name, .path = "/containers/" + name_part(name) + "/json"};
+  return chain<Json>([client, ask, name](Chain<Json>& steps) {
+    steps.then<Json>(ask_json(client, ask), [&steps, client, name](const Json& raw) {
+      std::vector<std::string> ids;
+      if (const auto found = raw.find("ExecIDs"); found != raw.end() && found->is_array()) {
+        for (const Json& id : *found) {
+          if (id.is_string()) ids.push_back(id.get<std::string>());
+        }
+      }
+      ask_execs(steps, client, name, std::move(ids), Json::array());
+    });
+  });
+}
+
 }  // namespace deployrun::docker

@@ -178,6 +178,15 @@ Json container_list_shape(const Json& raw) {
   return list;
 }
 
+Json exec_shape(const Json& raw) {
+  const Json& process = at(raw, "ProcessConfig");
+  Json argv = Json::array({text_at(process, "entrypoint")});
+  for (const Json& one : array_at(process, "arguments")) argv.push_back(one);
+  Json shape = {{"id", text_at(raw, "ID")}, {"argv", std::move(argv)}, {"running", at(raw, "Running") == true}};
+  copy_number(shape, "code", raw, "ExitCode");
+  return shape;
+}
+
 Json network_shape(const Json& raw) {
   Json containers = Json::array();
   for (const auto& [id, one] : object_at(raw, "Containers").items()) containers.push_back({{"id", id}, {"name", text_at(one, "Name")}});

@@ -18,6 +18,7 @@ Json image_shape(const Json& raw);
 Json image_list_shape(const Json& raw);
 Json container_shape(const Json& raw);
 Json container_list_shape(const Json& raw);
+Json exec_shape(const Json& raw);
 Json network_shape(const Json& raw);
 Json volume_shape(const Json& raw);
 /// `shape` for each of an array's values.
