@@ -50,7 +50,7 @@ local function while_alive(host, container, fn)
   local worker = task.spawn(fn, { name = "readiness of " .. container.name, observed = true })
   local exit
   watcher = task.spawn(function()
-    exit = host.docker:wait(container.id)
+    exit = host.docker:wait(container.id, "next-exit")
     worker:cancel("the container ended")
   end, { name = "watch over " .. container.name, observed = true })
   local ok, value = pcall(task.join, worker)
