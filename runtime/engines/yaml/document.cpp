@@ -32,7 +32,10 @@ core::Error at(core::Error error, std::string_view source, const YAML::Mark& mar
 }
 
 /// Bytes that yaml-cpp would misread: invalid UTF-8, and controls (it takes 0x04 for the end of the file).
-std::optional<core::Error> check_bytes(std::string_view text, std::string_view source) {
+/// And brackets beyond counting: the scanner keeps all tokens of a line before it hands out the first (1 MiB of `[`:
+/// 240 MiB).
+std::optional<core::Error> check_bytes(std::string_view text, std::string_view source, const Limits& limits) {
+  std::size_t flow = 0;
   std::size_t line = 1;
   std::size_t column = 1;
   while (!text.empty()) {
@@ -42,6 +45,10 @@ std::optional<core::Error> check_bytes(std::string_view text, std::string_view s
     const bool control = point < 0x20 && point != '\n' && point != '\r' && point != '\t';
     if (control || point == 0x7F) {
       return at({.kind = "yaml.parse", .message = "a control character"}, source, line, column);
+    }
+    if ((point == '[' || point == '{' || point == ',') && ++flow > limits.nodes) {
+      return at({.kind = "yaml.limit", .message = "more than " + std::to_string(limits.nodes) + " brackets and commas"},
+                source, line, column);
     }
     ++column;
     if (point == '\n') {
@@ -69,7 +76,7 @@ core::Result<Document> parse(std::string_view text, std::string_view source, con
     return at({.kind = "yaml.limit", .message = "larger than " + std::to_string(limits.bytes) + " bytes"}, source, 1,
               1);
   }
-  if (auto bad = check_bytes(text, source)) return std::move(*bad);
+  if (auto bad = check_bytes(text, source, limits)) return std::move(*bad);
   std::istringstream stream{std::string(text)};
   Builder builder(limits);
   try {

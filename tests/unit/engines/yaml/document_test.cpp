@@ -174,6 +174,7 @@ TEST_CASE("depth is limited, before and after expansion") {
   CHECK(refused(nested(65)).kind == "yaml.limit");
   CHECK(refused(std::string(100'000, '[')).kind == "yaml.limit");
   CHECK(refused(std::string(100'000, '{')).kind == "yaml.limit");
+  CHECK(refused(std::string(1 << 20, '[')).message == "f.yml:1:100001: more than 100000 brackets and commas");
   std::string dashes;
   for (int i = 0; i < 50'000; ++i) dashes += "- ";
   CHECK(refused(dashes).kind == "yaml.limit");
