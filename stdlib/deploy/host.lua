@@ -128,12 +128,12 @@ end
 local function reach_engine(self)
   local session = self:_session()
   local socket = self._spec.docker_socket or DOCKER_SOCKET
-  local direct = docker.connect { dial = session:dial_unix(socket), host = self.name }
+  local direct = docker.client { dial = session:dial_unix(socket), host = self.name }
   local ok, err = pcall(direct.ping, direct)
   if ok then return direct end
   if not is_refusal(fail.normal(err)) then error(err, 0) end
   local command = { "docker", "system", "dial-stdio" }
-  local through_command = docker.connect { dial = session:dial_exec(command), host = self.name }
+  local through_command = docker.client { dial = session:dial_exec(command), host = self.name }
   through_command:ping()
   return through_command
 end
@@ -266,7 +266,7 @@ local function local_socket()
 end
 
 function Local:_docker()
-  if not rawget(self, "_engine") then rawset(self, "_engine", docker.connect { socket = local_socket() }) end
+  if not rawget(self, "_engine") then rawset(self, "_engine", docker.client { socket = local_socket() }) end
   return rawget(self, "_engine")
 end
 
