@@ -40,7 +40,7 @@ TEST_CASE("a command's output, error output, code and round trips") {
   for (int i = 0; i < 20; ++i) REQUIRE(exec(loop, host, {"true"}).ok());
   const auto trips = host->transport().round_trips() - before;
   INFO("round trips for 20 commands: " << trips);
-  CHECK(trips <= 50);
+  CHECK(trips <= 40);
 }
 
 TEST_CASE("words arrive as they are, environment and secrets too") {
@@ -254,4 +254,35 @@ TEST_CASE("closed in the middle, everything fails and nothing leaks") {
   const auto ran = exec(loop, host, std::move(options));
   REQUIRE(!ran.ok());
   CHECK(ran.error().kind == "ssh.closed");
+}
+
+TEST_CASE("a silent server is given up within 45 seconds", "[.slow]") {
+  core::Loop loop;
+  Server server;
+  const auto host = session(loop, server);
+  ssh::ExecOptions options;
+  options.command.argv = {"sh", "-c", "echo begun; sleep 100"};
+  auto begun = std::chrono::steady_clock::now();
+  options.on_output = [&](core::Output, std::string_view) {
+    server.stop_all();
+    begun = std::chrono::steady_clock::now();
+  };
+  ssh::Exec operation(host, std::move(options));
+  const auto ran = wait(loop, operation, std::chrono::seconds(60));
+  REQUIRE(!ran.ok());
+  CHECK(ran.error().kind == "ssh.lost");
+  CHECK_THAT(ran.error().message, ContainsSubstring("no answer for 44 s"));
+  CHECK(std::chrono::steady_clock::now() - begun < std::chrono::milliseconds(45500));
+}
+
+TEST_CASE("an idle minute is survived", "[.slow]") {
+  core::Loop loop;
+  Server server;
+  const auto host = session(loop, server);
+  CHECK(exec(loop, host, {"true"}).ok());
+  ssh::ExecOptions options;
+  options.command.argv = {"sleep", "50"};
+  ssh::Exec operation(host, std::move(options));
+  CHECK(wait(loop, operation, std::chrono::seconds(70)).ok());
+  CHECK(exec(loop, host, {"true"}).ok());
 }

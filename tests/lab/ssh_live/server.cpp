@@ -49,9 +49,9 @@ std::vector<pid_t> children(pid_t parent) {
   return found;
 }
 
-void kill_tree(pid_t pid) {
-  for (const pid_t child : children(pid)) kill_tree(child);
-  ::kill(pid, SIGKILL);
+void signal_tree(pid_t pid, int signal) {
+  for (const pid_t child : children(pid)) signal_tree(child, signal);
+  ::kill(pid, signal);
 }
 
 }  // namespace
@@ -83,7 +83,9 @@ int run_program(const std::vector<std::string>& argv, const std::string& out) {
 
 std::string slurp(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
+  std::ostringstream all;
+  all << file.rdbuf();
+  return all.str();
 }
 
 void spill(const std::string& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
@@ -162,10 +164,12 @@ Server::~Server() {
 
 void Server::kill_all() {
   if (pid_ < 0) return;
-  kill_tree(pid_);
+  signal_tree(pid_, SIGKILL);
   ::waitpid(pid_, nullptr, 0);
   pid_ = -1;
 }
+
+void Server::stop_all() { signal_tree(pid_, SIGSTOP); }
 
 std::string Server::log() const {
   const std::lock_guard lock(log_guard);

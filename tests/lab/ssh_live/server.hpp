@@ -48,6 +48,8 @@ class Server {
 
   /// Kills the listener and every connection's process, at once.
   void kill_all();
+  /// Stops them all (SIGSTOP): the kernel still answers, they do not.
+  void stop_all();
   pid_t pid() const { return pid_; }
   std::string log() const;
 

@@ -99,7 +99,7 @@ TEST_CASE("ending a group ends it, in every shell") {
   for (const char* shell : {"dash", "bash"}) {
     core::Loop loop;
     core::ProcessOptions options;
-    options.argv = {"sh", "-c", "echo $$; trap '' TERM; while :; do sleep 0.05; done"};
+    options.argv = {"sh", "-c", "trap '' TERM; echo $$; while :; do sleep 0.05; done"};
     long group = 0;
     options.on_output = [&](core::Output, std::string_view bytes) {
       group = std::stol(std::string(bytes));
