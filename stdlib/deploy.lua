@@ -3,6 +3,7 @@
 
 local command = require "deploy.command"
 local fail = require "native.fail"
+local task = require "native.task"
 local text = require "native.text"
 
 local M = {}
@@ -34,6 +35,11 @@ end
 --- @param duration string
 --- @return number
 M.milliseconds = text.parse_duration
+
+--- Waits: "500ms", "10s".
+--- @async
+--- @param duration string
+function M.sleep(duration) task.sleep(text.parse_duration(duration)) end
 
 M.git = require "native.git"
 M.host = require("deploy.host").host

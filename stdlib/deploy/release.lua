@@ -149,7 +149,7 @@ function Release:restart(host, version, before)
   end))
 end
 
-local function stop(host, id, role) host.docker:stop(id, { timeout = role.stop_timeout }) end
+local function stop(host, id, role) host.docker:stop(id, role.stop_timeout) end
 
 --- Takes back a start: what the run made is removed, what it woke is stopped, what it set aside has its name again.
 --- @async
