@@ -83,7 +83,7 @@ function Proxy:_run(host, argv)
   local result = host.docker:exec(self.container, argv)
   if result.code ~= 0 then
     local said = text.clean(result.stderr ~= "" and result.stderr or result.stdout):gsub("%s+$", "")
-    fail.raise("proxy.command", ("%s: %s"):format(table.concat(argv, " ", 1, 3), said),
+    fail.raise("proxy.command", ("%s: %s"):format(table.concat(argv, " ", 1, math.min(3, #argv)), said),
       { host = host.name, code = result.code, stderr = said })
   end
   return result.stdout
