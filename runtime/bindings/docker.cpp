@@ -80,7 +80,8 @@ struct ObjectType<bindings::PullProgress> {
 template <>
 struct ObjectType<docker::Follow> {
   static constexpr const char* kName = "docker.follow";
-  static constexpr luaL_Reg kMethods[] = {{"next", bindings::next_log}, {"close", bindings::close_follow}, {nullptr, nullptr}};
+  static constexpr luaL_Reg kMethods[] = {
+      {"next", bindings::next_log}, {"close", bindings::close_follow}, {nullptr, nullptr}};
 };
 
 }  // namespace deployrun::lua
@@ -94,11 +95,18 @@ docker::ClientPtr self(lua_State* L) { return lua::check_object<docker::Client>(
 void push_json_value(lua_State* L, const Json& value) { push_json(L, value); }
 void push_bool(lua_State* L, bool value) { lua_pushboolean(L, value ? 1 : 0); }
 
-int push_op(lua_State* L, docker::Op<Json> operation) { return lua::push_operation(L, std::move(operation), push_json_value); }
-int push_op(lua_State* L, docker::Op<core::Unit> operation) { return lua::push_operation(L, std::move(operation), lua::push_unit); }
-int push_op(lua_State* L, docker::Op<bool> operation) { return lua::push_operation(L, std::move(operation), push_bool); }
+int push_op(lua_State* L, docker::Op<Json> operation) {
+  return lua::push_operation(L, std::move(operation), push_json_value);
+}
+int push_op(lua_State* L, docker::Op<core::Unit> operation) {
+  return lua::push_operation(L, std::move(operation), lua::push_unit);
+}
+int push_op(lua_State* L, docker::Op<bool> operation) {
+  return lua::push_operation(L, std::move(operation), push_bool);
+}
 int push_op(lua_State* L, docker::Op<std::string> operation) {
-  return lua::push_operation(L, std::move(operation), [](lua_State* state, const std::string& text) { lua::push_string(state, text); });
+  return lua::push_operation(L, std::move(operation),
+                             [](lua_State* state, const std::string& text) { lua::push_string(state, text); });
 }
 
 std::optional<std::chrono::seconds> seconds(std::optional<core::Milliseconds> duration) {
@@ -161,7 +169,8 @@ int pull(lua_State* L) {
     lua_pop(L, 1);
     options.finish();
     if (!progress) return lua::push_operation(L, docker::pull(client, image, std::move(credentials)), push_pulled);
-    auto plain = docker::pull(client, image, std::move(credentials), [progress](const docker::Progress& now) { progress->push(now); });
+    auto plain = docker::pull(client, image, std::move(credentials),
+                              [progress](const docker::Progress& now) { progress->push(now); });
     docker::Op<docker::Pulled> whole = std::make_unique<ProgressingPull>(std::move(plain), progress);
     return lua::push_operation(L, std::move(whole), push_pulled);
   });
@@ -204,7 +213,8 @@ int list_images(lua_State* L) {
   });
 }
 int tag_image(lua_State* L) {
-  return lua::guard(L, [L] { return push_op(L, docker::tag_image(self(L), lua::check_string(L, 2), lua::check_string(L, 3))); });
+  return lua::guard(
+      L, [L] { return push_op(L, docker::tag_image(self(L), lua::check_string(L, 2), lua::check_string(L, 3))); });
 }
 int remove_image(lua_State* L) {
   return lua::guard(L, [L] {
@@ -251,7 +261,9 @@ int stop(lua_State* L) {
   });
 }
 int kill(lua_State* L) {
-  return lua::guard(L, [L] { return push_op(L, docker::kill_container(self(L), lua::check_string(L, 2), lua::opt_string(L, 3, "KILL"))); });
+  return lua::guard(L, [L] {
+    return push_op(L, docker::kill_container(self(L), lua::check_string(L, 2), lua::opt_string(L, 3, "KILL")));
+  });
 }
 int restart(lua_State* L) {
   return lua::guard(L, [L] {
@@ -262,7 +274,9 @@ int restart(lua_State* L) {
   });
 }
 int rename(lua_State* L) {
-  return lua::guard(L, [L] { return push_op(L, docker::rename_container(self(L), lua::check_string(L, 2), lua::check_string(L, 3))); });
+  return lua::guard(L, [L] {
+    return push_op(L, docker::rename_container(self(L), lua::check_string(L, 2), lua::check_string(L, 3)));
+  });
 }
 int remove(lua_State* L) {
   return lua::guard(L, [L] {
@@ -290,15 +304,17 @@ int list(lua_State* L) {
 }
 int wait(lua_State* L) {
   return lua::guard(L, [L] {
-    return lua::push_operation(L, docker::wait_container(self(L), lua::check_string(L, 2), lua::opt_string(L, 3, "not-running")),
-                               [](lua_State* state, int code) { lua_pushnumber(state, code); });
+    return lua::push_operation(
+        L, docker::wait_container(self(L), lua::check_string(L, 2), lua::opt_string(L, 3, "not-running")),
+        [](lua_State* state, int code) { lua_pushnumber(state, code); });
   });
 }
 
 docker::LogOptions log_options(lua::Options& options) {
   docker::LogOptions wanted;
   if (options.boolean("all").value_or(false)) wanted.tail.reset();
-  if (const auto tail = options.integer("tail")) wanted.tail = static_cast<int>(std::clamp<std::int64_t>(*tail, 0, 1'000'000));
+  if (const auto tail = options.integer("tail"))
+    wanted.tail = static_cast<int>(std::clamp<std::int64_t>(*tail, 0, 1'000'000));
   wanted.since = options.string("since").value_or("");
   wanted.timestamps = options.boolean("timestamps").value_or(false);
   return wanted;
@@ -309,13 +325,14 @@ int logs(lua_State* L) {
     lua::Options options(L, 3, "docker.logs");
     const auto wanted = log_options(options);
     options.finish();
-    return lua::push_operation(L, docker::logs(self(L), lua::check_string(L, 2), wanted), [](lua_State* state, const docker::Logs& logs) {
-      lua_createtable(state, 0, 4);
-      lua::set_field(state, "text", logs.text);
-      lua::set_field(state, "stdout", logs.out);
-      lua::set_field(state, "stderr", logs.err);
-      lua::set_flag(state, "truncated", logs.truncated);
-    });
+    return lua::push_operation(L, docker::logs(self(L), lua::check_string(L, 2), wanted),
+                               [](lua_State* state, const docker::Logs& logs) {
+                                 lua_createtable(state, 0, 4);
+                                 lua::set_field(state, "text", logs.text);
+                                 lua::set_field(state, "stdout", logs.out);
+                                 lua::set_field(state, "stderr", logs.err);
+                                 lua::set_flag(state, "truncated", logs.truncated);
+                               });
   });
 }
 int follow(lua_State* L) {

@@ -181,6 +181,7 @@ int request(lua_State* L) {
     wanted.max_redirects = static_cast<long>(options.integer("redirects").value_or(0));
     wanted.fresh = options.boolean("fresh").value_or(false);
     wanted.proxy_from_environment = options.boolean("proxy").value_or(true);
+    options.milliseconds("timeout");  // the face's business; known here, so that a misspelt one finds its hint
     options.finish();
     std::unique_ptr<core::Operation<http::Reply>> call =
         std::make_unique<http::Call>(context(L).http, std::move(wanted));
@@ -194,6 +195,7 @@ int probe(lua_State* L) {
     http::Request wanted = check_request(L, options);
     wanted.fresh = options.boolean("fresh").value_or(false);
     http::Expectation expectation = check_expectation(L, options);
+    options.milliseconds("timeout");  // as above
     options.finish();
     std::unique_ptr<core::Operation<http::Probed>> one =
         std::make_unique<http::Probe>(context(L).http, std::move(wanted), std::move(expectation));
@@ -209,13 +211,14 @@ int wait_healthy(lua_State* L) {
     http::Expectation expectation = check_expectation(L, options);
     http::Patience patience;
     patience.interval = options.milliseconds("interval").value_or(patience.interval);
-    patience.max_interval = std::max(patience.interval, options.milliseconds("max_interval").value_or(patience.max_interval));
+    patience.max_interval =
+        std::max(patience.interval, options.milliseconds("max_interval").value_or(patience.max_interval));
     patience.attempt_timeout = options.milliseconds("timeout").value_or(patience.attempt_timeout);
     patience.within = options.milliseconds("within");
     patience.successes = static_cast<int>(std::clamp<std::int64_t>(options.integer("successes").value_or(1), 1, 1000));
     options.finish();
-    std::unique_ptr<core::Operation<http::Healthy>> wait = std::make_unique<http::WaitHealthy>(
-        context(L).http, std::move(wanted), std::move(expectation), patience);
+    std::unique_ptr<core::Operation<http::Healthy>> wait =
+        std::make_unique<http::WaitHealthy>(context(L).http, std::move(wanted), std::move(expectation), patience);
     return lua::push_operation(L, std::move(wait), push_healthy);
   });
 }
@@ -231,7 +234,8 @@ int observe(lua_State* L) {
     pace.timeout = options.milliseconds("timeout").value_or(pace.timeout);
     options.finish();
     if (auto wrong = http::check(wanted)) throw core::Failure(std::move(*wrong));
-    lua::push_object(L, std::make_shared<http::Observer>(context(L).http, std::move(wanted), std::move(expectation), pace));
+    lua::push_object(
+        L, std::make_shared<http::Observer>(context(L).http, std::move(wanted), std::move(expectation), pace));
     return 1;
   });
 }
@@ -244,7 +248,8 @@ int observer_snapshot(lua_State* L) {
 }
 
 int observer_stop(lua_State* L) {
-  return lua::guard(L, [L] { return lua::push_operation(L, lua::check_object<http::Observer>(L, 1)->stop(), push_observation); });
+  return lua::guard(
+      L, [L] { return lua::push_operation(L, lua::check_object<http::Observer>(L, 1)->stop(), push_observation); });
 }
 
 template <class T>
@@ -268,7 +273,7 @@ int route(lua_State* L) {
   });
 }
 
-constexpr luaL_Reg kFunctions[] = {{"request", request}, {"probe", probe},     {"wait_healthy", wait_healthy},
+constexpr luaL_Reg kFunctions[] = {{"request", request}, {"probe", probe}, {"wait_healthy", wait_healthy},
                                    {"observe", observe}, {"route", route}, {nullptr, nullptr}};
 
 }  // namespace

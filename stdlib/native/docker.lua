@@ -1,6 +1,6 @@
 --- Docker engines, over their own interface (Engine API v1.41): no program is started per call. Errors are
---- `docker.connect`, `docker.denied`, `docker.lost`, `docker.not_found`, `docker.conflict`, `docker.invalid`, `docker.auth`,
---- `docker.pull`, `docker.engine` and `docker.protocol`; `status` is the engine's, where it answered.
+--- `docker.connect`, `docker.denied`, `docker.lost`, `docker.not_found`, `docker.conflict`, `docker.invalid`,
+--- `docker.auth`, `docker.pull`, `docker.engine` and `docker.protocol`; `status` is the engine's, where it answered.
 
 local await = require("native.task").await
 local raw = require "native.docker.raw"
@@ -139,7 +139,8 @@ function Docker:inspect_image(image)
 end
 
 --- @async
---- @param options? { reference?: string, labels?: string[] }  reference: "registry/name" or with a tag; labels: "a" or "a=b"
+--- @param options? { reference?: string, labels?: string[] }
+---   reference: "registry/name" or with a tag; labels: "a" or "a=b"
 --- @return { id: string, tags: string[], digests: string[], created: integer, bytes: integer, labels: table }[]
 function Docker:list_images(options)
   return await(self._raw:list_images(options))
@@ -162,6 +163,13 @@ function Docker:remove_image(image, options)
 end
 
 -- Containers
+
+--- @class ContainerHealth
+--- @field test string[]|string  a command, a line for the container's shell, or "none"
+--- @field interval? string      "30s" unless told, as the engine has it
+--- @field timeout? string
+--- @field start_period? string
+--- @field retries? integer
 
 --- @class ContainerSpec
 --- @field image string
@@ -190,12 +198,13 @@ end
 --- @field security? string[]                  "no-new-privileges"
 --- @field log_driver? string
 --- @field log_options? table<string, string>
---- @field health? { test: string[]|string, interval?: string, timeout?: string, start_period?: string, retries?: integer }
+--- @field health? ContainerHealth
 --- @field extra_hosts? string[]               "name:address"
 --- @field tmpfs? table<string, string>        path → options
 --- @field ulimits? table<string, string|integer>  "1024" or "1024:2048"
 
---- Makes a container, not running yet. Raises `docker.not_found` (image), `docker.conflict` (name), `usage` (all mistakes).
+--- Makes a container, not running yet. Raises `docker.not_found` (image), `docker.conflict` (name), `usage` (all
+--- mistakes).
 --- @async
 --- @param spec ContainerSpec
 --- @return { id: string, warnings: string[] }
@@ -340,8 +349,8 @@ function Docker:follow(name, options)
   end
 end
 
---- Runs a command in a running container, without a shell. A code other than 0 is a result. Cancelled, it goes on in the
---- container: the engine has no call that ends it. Raises `docker.conflict` where the container is not running.
+--- Runs a command in a running container, without a shell. A code other than 0 is a result. Cancelled, it goes on in
+--- the container: the engine has no call that ends it. Raises `docker.conflict` where the container is not running.
 --- @async
 --- @param name string
 --- @param argv string[]

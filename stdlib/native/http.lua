@@ -1,5 +1,6 @@
---- Requests and probes. Any HTTP answer is a reply, whatever its status; no answer raises `http.resolve`, `http.connect`,
---- `http.tls`, `http.lost`, `http.protocol` or `http.too_large`. Addresses in errors show neither credentials nor queries.
+--- Requests and probes. Any HTTP answer is a reply, whatever its status; no answer raises `http.resolve`,
+--- `http.connect`, `http.tls`, `http.lost`, `http.protocol` or `http.too_large`. Addresses in errors show neither
+--- credentials nor queries.
 
 local await = require("native.task").await
 local fail = require "native.fail"
@@ -90,8 +91,8 @@ end
 --- @async
 --- @param url string|Secret  absolute, http or https
 --- @param options? HttpOptions|{ redirects?: integer, max_body?: integer, fresh?: boolean, proxy?: boolean }
----   redirects: how many are followed, none unless told; max_body: bytes, 16 MiB unless told, more raises `http.too_large`;
----   fresh: a connection of its own; proxy: false ignores `http_proxy` and friends
+---   redirects: how many are followed, none unless told; max_body: bytes, 16 MiB unless told, more raises
+---   `http.too_large`; fresh: a connection of its own; proxy: false ignores `http_proxy` and friends
 --- @return HttpReply
 function M.request(url, options)
   local out = native("http.request", options, {})

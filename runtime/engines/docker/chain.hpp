@@ -12,8 +12,8 @@ namespace deployrun::docker {
 template <class T>
 using Op = std::unique_ptr<core::Operation<T>>;
 
-/// `first` begins with `chain.then(operation, next)`; each `next` continues with another `then` or ends with `finish`. A
-/// step that fails ends the chain with its error; cancelling cancels the step under way.
+/// `first` begins with `chain.then(operation, next)`; each `next` continues with another `then` or ends with `finish`.
+/// A step that fails ends the chain with its error; cancelling cancels the step under way.
 template <class T>
 class Chain final : public core::Operation<T> {
  public:

@@ -103,7 +103,9 @@ core::Error Client::unreachable(const Ask& ask, core::Error error) const {
 }
 
 core::Error Client::misunderstood(const Ask& ask, const std::string& why) const {
-  return {.kind = "docker.protocol", .message = ask.what + ": the engine's answer is not understood: " + why, .host = endpoint_.host};
+  return {.kind = "docker.protocol",
+          .message = ask.what + ": the engine's answer is not understood: " + why,
+          .host = endpoint_.host};
 }
 
 Answer::Answer(ClientPtr client, Ask ask)
@@ -113,7 +115,8 @@ void Answer::start(Done done) {
   call_.start([this, done = std::move(done)](core::Result<http::Reply> reply) mutable {
     auto tell = std::move(done);  // `done` may destroy this
     if (!reply) return tell(client_->unreachable(ask_, std::move(reply).error()));
-    if ((reply->status < 200 || reply->status > 299) && reply->status != 304) return tell(client_->refused(ask_, *reply));
+    if ((reply->status < 200 || reply->status > 299) && reply->status != 304)
+      return tell(client_->refused(ask_, *reply));
     tell(std::move(reply));
   });
 }
@@ -159,15 +162,18 @@ Op<Json> version(ClientPtr client) {
   return ask_json(std::move(client), {.what = "ask the engine's version", .path = "/version"});
 }
 
-Op<Json> info(ClientPtr client) { return ask_json(std::move(client), {.what = "ask about the engine", .path = "/info"}); }
+Op<Json> info(ClientPtr client) {
+  return ask_json(std::move(client), {.what = "ask about the engine", .path = "/info"});
+}
 
 std::string name_part(const std::string& name) {
   const auto allowed = [](unsigned char byte) {
-    return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || (byte >= '0' && byte <= '9') || byte == '_' ||
-           byte == '.' || byte == '-';
+    return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || (byte >= '0' && byte <= '9') ||
+           byte == '_' || byte == '.' || byte == '-';
   };
   if (name.empty() || name.front() == '.' || !std::all_of(name.begin(), name.end(), allowed)) {
-    throw core::Failure(core::usage("`" + http::excerpt(name, 60) + "` cannot be a name for the engine: letters, digits, _ . -"));
+    throw core::Failure(
+        core::usage("`" + http::excerpt(name, 60) + "` cannot be a name for the engine: letters, digits, _ . -"));
   }
   return name;
 }

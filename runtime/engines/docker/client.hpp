@@ -1,5 +1,5 @@
-// One engine and how it is asked: paths, versions, what an answer that is no success means. What is asked is the business
-// of images.hpp, containers.hpp, networks.hpp and volumes.hpp.
+// One engine and how it is asked: paths, versions, what an answer that is no success means. What is asked is the
+// business of images.hpp, containers.hpp, networks.hpp and volumes.hpp.
 #pragma once
 
 #include <cstdint>
@@ -44,9 +44,9 @@ struct Ask {
 /// requests may be in flight, each on a connection of its own. Shared by the operations that use it.
 ///
 /// Error kinds of all operations: `docker.connect` (no engine there), `docker.denied` (the socket refuses this user),
-/// `docker.lost` (the connection broke), `docker.not_found`, `docker.conflict`, `docker.invalid` (the engine refuses the
-/// request), `docker.auth` (the registry refuses the credentials), `docker.pull`, `docker.engine` (the engine failed),
-/// `docker.protocol` (not understood), `usage`, `cancelled`. Details: `status` where the engine answered.
+/// `docker.lost` (the connection broke), `docker.not_found`, `docker.conflict`, `docker.invalid` (the engine refuses
+/// the request), `docker.auth` (the registry refuses the credentials), `docker.pull`, `docker.engine` (the engine
+/// failed), `docker.protocol` (not understood), `usage`, `cancelled`. Details: `status` where the engine answered.
 class Client {
  public:
   static constexpr const char* kVersion = "v1.41";

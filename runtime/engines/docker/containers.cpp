@@ -18,7 +18,9 @@ void add_grace(Ask& ask, std::optional<std::chrono::seconds> grace) {
 }  // namespace
 
 Op<Created> create_container(ClientPtr client, const ContainerSpec& spec) {
-  Ask ask{.what = "create container " + (spec.name.empty() ? spec.image : spec.name), .method = "POST", .path = "/containers/create"};
+  Ask ask{.what = "create container " + (spec.name.empty() ? spec.image : spec.name),
+          .method = "POST",
+          .path = "/containers/create"};
   if (!spec.name.empty()) ask.query = {{"name", name_part(spec.name)}};
   ask.body = create_body(spec);
   return chain<Created>([client, ask](Chain<Created>& steps) {
@@ -89,7 +91,8 @@ Op<int> wait_container(ClientPtr client, const std::string& name, const std::str
   return chain<int>([client, ask](Chain<int>& steps) {
     steps.then<Json>(ask_json(client, ask), [&steps, client, ask](const Json& ended) {
       const auto code = ended.find("StatusCode");
-      if (code == ended.end() || !code->is_number_integer()) return steps.finish(client->misunderstood(ask, "no exit code"));
+      if (code == ended.end() || !code->is_number_integer())
+        return steps.finish(client->misunderstood(ask, "no exit code"));
       steps.finish(code->get<int>());
     });
   });

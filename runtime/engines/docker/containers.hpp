@@ -27,7 +27,8 @@ Op<bool> start_container(ClientPtr client, const std::string& name);
 Op<bool> stop_container(ClientPtr client, const std::string& name, std::optional<std::chrono::seconds> grace = {});
 /// `signal` as "TERM" or "SIGTERM"; `docker.conflict` where it is not running.
 Op<core::Unit> kill_container(ClientPtr client, const std::string& name, const std::string& signal = "KILL");
-Op<core::Unit> restart_container(ClientPtr client, const std::string& name, std::optional<std::chrono::seconds> grace = {});
+Op<core::Unit> restart_container(ClientPtr client, const std::string& name,
+                                 std::optional<std::chrono::seconds> grace = {});
 Op<core::Unit> rename_container(ClientPtr client, const std::string& name, const std::string& new_name);
 /// With `force` a running one is killed first; with `volumes` its anonymous volumes go too.
 Op<core::Unit> remove_container(ClientPtr client, const std::string& name, bool force = false, bool volumes = false);
@@ -35,10 +36,10 @@ Op<core::Unit> remove_container(ClientPtr client, const std::string& name, bool 
 Op<Json> inspect_container(ClientPtr client, const std::string& name);
 
 struct ListOptions {
-  bool all = false;                  ///< stopped ones too
-  std::vector<std::string> labels;   ///< "name" or "name=value"; all of them
-  std::string name;                  ///< the whole name
-  std::vector<std::string> states;   ///< created, running, exited …; any of them
+  bool all = false;                 ///< stopped ones too
+  std::vector<std::string> labels;  ///< "name" or "name=value"; all of them
+  std::string name;                 ///< the whole name
+  std::vector<std::string> states;  ///< created, running, exited …; any of them
 };
 Op<Json> list_containers(ClientPtr client, const ListOptions& options);
 
@@ -91,10 +92,11 @@ struct ExecResult {
   double ms = 0;
   bool truncated = false;  ///< output beyond 16 MiB was dropped
 };
-/// Runs `argv` inside the running container, without a shell. A code other than 0 is a result. Cancelled, the command goes
-/// on in the container: the engine has no call that ends it. Fails with `docker.conflict` where the container is not
-/// running.
-Op<ExecResult> exec(ClientPtr client, const std::string& name, const std::vector<std::string>& argv, const ExecOptions& options = {});
+/// Runs `argv` inside the running container, without a shell. A code other than 0 is a result. Cancelled, the command
+/// goes on in the container: the engine has no call that ends it. Fails with `docker.conflict` where the container is
+/// not running.
+Op<ExecResult> exec(ClientPtr client, const std::string& name, const std::vector<std::string>& argv,
+                    const ExecOptions& options = {});
 
 /// The commands that were started in the container and that the engine still knows: [{ id, argv[], running, code }].
 Op<Json> list_execs(ClientPtr client, const std::string& name);

@@ -30,7 +30,8 @@ void Demultiplexer::feed(std::string_view bytes) {
     begun_ = true;
     have_ = 0;
     source_ = header_[0] == 2 ? Source::err : Source::out;
-    left_ = (std::size_t{header_[4]} << 24U) | (std::size_t{header_[5]} << 16U) | (std::size_t{header_[6]} << 8U) | header_[7];
+    left_ = (std::size_t{header_[4]} << 24U) | (std::size_t{header_[5]} << 16U) | (std::size_t{header_[6]} << 8U) |
+            header_[7];
   }
 }
 

@@ -15,8 +15,8 @@ std::uint64_t unsigned_at(const Json& object, const char* key) {
   return found != object.end() && found->is_number_integer() && *found > 0 ? found->get<std::uint64_t>() : 0;
 }
 
-/// A pull fails in three ways (an answer before the stream, an event in a 200 stream, a stream that ends early); all become
-/// one error. What the registry said decides the kind, since the engine's statuses do not tell.
+/// A pull fails in three ways (an answer before the stream, an event in a 200 stream, a stream that ends early); all
+/// become one error. What the registry said decides the kind, since the engine's statuses do not tell.
 core::Error pull_error(const std::string& host, const std::string& image, const std::string& why) {
   const std::string lower = core::lower(why);
   const auto has = [&](const char* word) { return lower.find(word) != std::string::npos; };
@@ -72,7 +72,8 @@ bool ProgressMeter::take(const Json& event) {
   if (id.empty() || status.empty() || status.rfind("Pulling from", 0) == 0) return false;
   Layer& layer = layers_[id];
   sum_.status = status;
-  if (const auto detail = event.find("progressDetail"); detail != event.end() && detail->is_object() && status == "Downloading") {
+  if (const auto detail = event.find("progressDetail");
+      detail != event.end() && detail->is_object() && status == "Downloading") {
     layer.bytes = unsigned_at(*detail, "current");
     layer.total = unsigned_at(*detail, "total");
   } else if (status == "Download complete" || status == "Pull complete") {
@@ -115,31 +116,38 @@ Op<Pulled> pull(ClientPtr client, const std::string& image, std::optional<Creden
     return http::Flow::taken;
   };
   return chain<Pulled>([client, ask, state, image](Chain<Pulled>& steps) {
-    steps.any<http::Reply>(std::make_unique<Answer>(client, ask), [&steps, client, ask, state, image](core::Result<http::Reply> reply) {
-      if (!reply) {
-        core::Error& error = reply.error();
-        if (error.details.count("status") == 0) return steps.finish(std::move(error));
-        auto clear = pull_error(client->host(), image, error.message.substr(ask.what.size() + 2));
-        clear.details = error.details;
-        return steps.finish(std::move(clear));
-      }
-      if (auto last = state->lines.finish(); !last && !state->unreadable) state->unreadable = std::move(last).error();
-      if (!state->error.empty()) return steps.finish(pull_error(client->host(), image, state->error));
-      if (state->unreadable) return steps.finish(core::wrap(client->misunderstood(ask, "the progress stream"), *state->unreadable));
-      if (!state->finished) return steps.finish(pull_error(client->host(), image, "the engine ended the stream without a result"));
-      steps.finish(Pulled{image, state->digest, state->changed});
-    });
+    steps.any<http::Reply>(
+        std::make_unique<Answer>(client, ask), [&steps, client, ask, state, image](core::Result<http::Reply> reply) {
+          if (!reply) {
+            core::Error& error = reply.error();
+            if (error.details.count("status") == 0) return steps.finish(std::move(error));
+            auto clear = pull_error(client->host(), image, error.message.substr(ask.what.size() + 2));
+            clear.details = error.details;
+            return steps.finish(std::move(clear));
+          }
+          if (auto last = state->lines.finish(); !last && !state->unreadable)
+            state->unreadable = std::move(last).error();
+          if (!state->error.empty()) return steps.finish(pull_error(client->host(), image, state->error));
+          if (state->unreadable)
+            return steps.finish(core::wrap(client->misunderstood(ask, "the progress stream"), *state->unreadable));
+          if (!state->finished)
+            return steps.finish(pull_error(client->host(), image, "the engine ended the stream without a result"));
+          steps.finish(Pulled{image, state->digest, state->changed});
+        });
   });
 }
 
 Op<Json> inspect_image(ClientPtr client, const std::string& image) {
-  return reshaped(ask_json(std::move(client), {.what = "inspect image " + image, .path = "/images/" + image_part(image) + "/json"}),
-                  image_shape);
+  return reshaped(
+      ask_json(std::move(client), {.what = "inspect image " + image, .path = "/images/" + image_part(image) + "/json"}),
+      image_shape);
 }
 
 Op<Json> list_images(ClientPtr client, const std::string& reference, const std::vector<std::string>& labels) {
   Ask ask{.what = "list images", .path = "/images/json"};
-  ask.query = {{"filters", filters({{"label", labels}, {"reference", reference.empty() ? std::vector<std::string>() : std::vector{reference}}})}};
+  ask.query = {
+      {"filters", filters({{"label", labels},
+                           {"reference", reference.empty() ? std::vector<std::string>() : std::vector{reference}}})}};
   return reshaped(ask_json(std::move(client), std::move(ask)), image_list_shape);
 }
 
@@ -178,14 +186,17 @@ Op<std::vector<std::string>> load_images(ClientPtr client, std::shared_ptr<http:
         if (const std::string error = text_at(event, "error"); !error.empty()) wrong = error;
         const std::string text = text_at(event, "stream");
         for (const char* prefix : {"Loaded image: ", "Loaded image ID: "}) {
-          if (text.rfind(prefix, 0) == 0) names.emplace_back(core::trim(std::string_view(text).substr(std::string(prefix).size())));
+          if (text.rfind(prefix, 0) == 0)
+            names.emplace_back(core::trim(std::string_view(text).substr(std::string(prefix).size())));
         }
       });
       auto read = lines.feed(reply.body);
       if (read) read = lines.finish();
-      if (!read) return steps.finish(core::wrap(client->misunderstood(ask, "the progress stream"), std::move(read).error()));
+      if (!read)
+        return steps.finish(core::wrap(client->misunderstood(ask, "the progress stream"), std::move(read).error()));
       if (!wrong.empty()) {
-        return steps.finish(core::Error{.kind = "docker.engine", .message = ask.what + ": " + http::excerpt(wrong, 500), .host = client->host()});
+        return steps.finish(core::Error{
+            .kind = "docker.engine", .message = ask.what + ": " + http::excerpt(wrong, 500), .host = client->host()});
       }
       steps.finish(std::move(names));
     });

@@ -23,10 +23,10 @@ struct Credentials {
 /// How far a pull is, over all layers.
 struct Progress {
   int layers = 0;
-  int done = 0;                    ///< layers that are here
-  std::uint64_t bytes = 0;         ///< downloaded
-  std::uint64_t total_bytes = 0;   ///< of the layers whose size is known by now
-  std::string status;              ///< the engine's own word for what it does
+  int done = 0;                   ///< layers that are here
+  std::uint64_t bytes = 0;        ///< downloaded
+  std::uint64_t total_bytes = 0;  ///< of the layers whose size is known by now
+  std::string status;             ///< the engine's own word for what it does
 };
 
 /// Adds up the engine's progress events.
@@ -56,7 +56,8 @@ struct Pulled {
 Op<Pulled> pull(ClientPtr client, const std::string& image, std::optional<Credentials> credentials = {},
                 std::function<void(const Progress&)> on_progress = {});
 
-/// { id, tags[], digests[], created, bytes, os, architecture, labels{}, env{}, cmd[], entrypoint[], user, workdir, ports[],
+/// { id, tags[], digests[], created, bytes, os, architecture, labels{}, env{}, cmd[], entrypoint[], user, workdir,
+/// ports[],
 ///   stop_signal, healthcheck, raw }
 Op<Json> inspect_image(ClientPtr client, const std::string& image);
 /// [{ id, tags[], digests[], created (seconds), bytes, labels{} }]; `labels` as "name" or "name=value".

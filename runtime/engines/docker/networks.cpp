@@ -17,7 +17,9 @@ Op<std::string> create_network(ClientPtr client, const std::string& name, const 
 }
 
 Op<Json> inspect_network(ClientPtr client, const std::string& name) {
-  return reshaped(ask_json(std::move(client), {.what = "inspect network " + name, .path = "/networks/" + name_part(name)}), network_shape);
+  return reshaped(
+      ask_json(std::move(client), {.what = "inspect network " + name, .path = "/networks/" + name_part(name)}),
+      network_shape);
 }
 
 Op<Json> list_networks(ClientPtr client, const std::vector<std::string>& labels, const std::string& name) {
@@ -30,17 +32,21 @@ Op<Json> list_networks(ClientPtr client, const std::vector<std::string>& labels,
 }
 
 Op<core::Unit> remove_network(ClientPtr client, const std::string& name) {
-  return ask_unit(std::move(client), {.what = "remove network " + name, .method = "DELETE", .path = "/networks/" + name_part(name)});
+  return ask_unit(std::move(client),
+                  {.what = "remove network " + name, .method = "DELETE", .path = "/networks/" + name_part(name)});
 }
 
 Op<core::Unit> connect_network(ClientPtr client, const std::string& network, const std::string& container,
                                const std::vector<std::string>& aliases) {
-  Ask ask{.what = "connect " + name_part(container) + " to network " + network, .method = "POST", .path = "/networks/" + name_part(network) + "/connect"};
+  Ask ask{.what = "connect " + name_part(container) + " to network " + network,
+          .method = "POST",
+          .path = "/networks/" + name_part(network) + "/connect"};
   ask.body = Json{{"Container", container}, {"EndpointConfig", {{"Aliases", aliases}}}};
   return ask_unit(std::move(client), std::move(ask));
 }
 
-Op<core::Unit> disconnect_network(ClientPtr client, const std::string& network, const std::string& container, bool force) {
+Op<core::Unit> disconnect_network(ClientPtr client, const std::string& network, const std::string& container,
+                                  bool force) {
   Ask ask{.what = "disconnect " + name_part(container) + " from network " + network,
           .method = "POST",
           .path = "/networks/" + name_part(network) + "/disconnect"};
@@ -55,7 +61,9 @@ Op<Json> create_volume(ClientPtr client, const std::string& name, const VolumeOp
 }
 
 Op<Json> inspect_volume(ClientPtr client, const std::string& name) {
-  return reshaped(ask_json(std::move(client), {.what = "inspect volume " + name, .path = "/volumes/" + name_part(name)}), volume_shape);
+  return reshaped(
+      ask_json(std::move(client), {.what = "inspect volume " + name, .path = "/volumes/" + name_part(name)}),
+      volume_shape);
 }
 
 Op<Json> list_volumes(ClientPtr client, const std::vector<std::string>& labels) {

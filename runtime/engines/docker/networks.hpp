@@ -24,7 +24,8 @@ Op<Json> list_networks(ClientPtr client, const std::vector<std::string>& labels 
 Op<core::Unit> remove_network(ClientPtr client, const std::string& name);
 Op<core::Unit> connect_network(ClientPtr client, const std::string& network, const std::string& container,
                                const std::vector<std::string>& aliases = {});
-Op<core::Unit> disconnect_network(ClientPtr client, const std::string& network, const std::string& container, bool force = false);
+Op<core::Unit> disconnect_network(ClientPtr client, const std::string& network, const std::string& container,
+                                  bool force = false);
 
 struct VolumeOptions {
   std::string driver = "local";

@@ -59,7 +59,8 @@ Follow::Follow(ClientPtr client, const std::string& name, const LogOptions& opti
   auto joined = std::make_shared<Lines>([lines = lines_](Source source, std::string text) {
     lines->push({source, std::move(text)});
   });
-  auto frames = std::make_shared<Demultiplexer>([joined](Source source, std::string_view bytes) { joined->feed(source, bytes); });
+  auto frames =
+      std::make_shared<Demultiplexer>([joined](Source source, std::string_view bytes) { joined->feed(source, bytes); });
   Ask ask = ask_logs(name, options, true);
   ask.on_body = [lines = lines_, frames](const http::Reply&, std::string_view bytes) {
     if (lines->full()) return http::Flow::pause;
@@ -84,7 +85,8 @@ void Follow::close() {
   lines_->close();
 }
 
-Op<ExecResult> exec(ClientPtr client, const std::string& name, const std::vector<std::string>& argv, const ExecOptions& options) {
+Op<ExecResult> exec(ClientPtr client, const std::string& name, const std::vector<std::string>& argv,
+                    const ExecOptions& options) {
   if (argv.empty()) throw core::Failure(core::usage("exec in " + name + ": an empty command"));
   Json env = Json::array();
   for (const auto& [key, value] : options.env) env.push_back(key + "=" + value);
@@ -100,21 +102,30 @@ Op<ExecResult> exec(ClientPtr client, const std::string& name, const std::vector
     *begun = core::Loop::now();
     steps.then<Json>(ask_json(client, create), [&steps, client, what, output, begun](const Json& made) {
       const std::string id = text_at(made, "Id");
-      if (id.empty() || id.find_first_not_of("0123456789abcdef") != id.npos) return steps.finish(client->misunderstood({.what = what}, "no exec id"));
-      Ask start{.what = what, .method = "POST", .path = "/exec/" + id + "/start", .body = Json{{"Detach", false}, {"Tty", false}}};
+      if (id.empty() || id.find_first_not_of("0123456789abcdef") != id.npos)
+        return steps.finish(client->misunderstood({.what = what}, "no exec id"));
+      Ask start{.what = what,
+                .method = "POST",
+                .path = "/exec/" + id + "/start",
+                .body = Json{{"Detach", false}, {"Tty", false}}};
       collect(start, output);
-      steps.then<http::Reply>(std::make_unique<Answer>(client, start), [&steps, client, what, output, begun, id](const http::Reply&) {
-        const Ask inspect{.what = what, .path = "/exec/" + id + "/json"};
-        steps.then<Json>(ask_json(client, inspect), [&steps, client, what, output, begun](const Json& state) {
-          const auto code = state.find("ExitCode");
-          // Still running or without a code: the stream was cut, not ended.
-          if (code == state.end() || !code->is_number_integer() || (state.contains("Running") && state["Running"] == true)) {
-            return steps.finish(core::Error{.kind = "docker.lost", .message = what + ": the output ended before the command", .host = client->host()});
-          }
-          const double ms = std::chrono::duration<double, std::milli>(core::Loop::now() - *begun).count();
-          steps.finish(ExecResult{std::move(output->out), std::move(output->err), code->get<int>(), ms, output->truncated});
-        });
-      });
+      steps.then<http::Reply>(
+          std::make_unique<Answer>(client, start), [&steps, client, what, output, begun, id](const http::Reply&) {
+            const Ask inspect{.what = what, .path = "/exec/" + id + "/json"};
+            steps.then<Json>(ask_json(client, inspect), [&steps, client, what, output, begun](const Json& state) {
+              const auto code = state.find("ExitCode");
+              // Still running or without a code: the stream was cut, not ended.
+              if (code == state.end() || !code->is_number_integer() ||
+                  (state.contains("Running") && state["Running"] == true)) {
+                return steps.finish(core::Error{.kind = "docker.lost",
+                                                .message = what + ": the output ended before the command",
+                                                .host = client->host()});
+              }
+              const double ms = std::chrono::duration<double, std::milli>(core::Loop::now() - *begun).count();
+              steps.finish(
+                  ExecResult{std::move(output->out), std::move(output->err), code->get<int>(), ms, output->truncated});
+            });
+          });
     });
   });
 }
@@ -122,7 +133,8 @@ Op<ExecResult> exec(ClientPtr client, const std::string& name, const std::vector
 namespace {
 
 /// Asks about one exec after the other: there are few, and the next look comes soon.
-void ask_execs(Chain<Json>& steps, const ClientPtr& client, const std::string& name, std::vector<std::string> left, Json found) {
+void ask_execs(Chain<Json>& steps, const ClientPtr& client, const std::string& name, std::vector<std::string> left,
+               Json found) {
   if (left.empty()) return steps.finish(std::move(found));
   const std::string id = left.back();
   left.pop_back();

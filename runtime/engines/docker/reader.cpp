@@ -16,7 +16,8 @@ std::optional<std::string> scalar(const json::Json& value) {
   if (value.is_boolean()) return value.get<bool>() ? "true" : "false";
   if (value.is_number_float()) {
     const double number = value.get<double>();
-    if (number == std::floor(number) && std::abs(number) < 9e15) return std::to_string(static_cast<std::int64_t>(number));
+    if (number == std::floor(number) && std::abs(number) < 9e15)
+      return std::to_string(static_cast<std::int64_t>(number));
     return value.dump();
   }
   if (value.is_number()) return value.dump();
@@ -28,7 +29,8 @@ bool is_empty_table(const json::Json& value) { return (value.is_object() || valu
 }  // namespace
 
 Reader::Reader(const json::Json& table, std::string where) : table_(table), where_(std::move(where)) {
-  if (!table_.is_object() && !table_.is_null() && !is_empty_table(table_)) problem(where_ + " is not a table of options");
+  if (!table_.is_object() && !table_.is_null() && !is_empty_table(table_))
+    problem(where_ + " is not a table of options");
 }
 
 const json::Json* Reader::take(const char* key) {

@@ -39,7 +39,8 @@ core::Result<Reference> parse_reference(const std::string& text) {
     reference.tag = "latest";
   }
   const auto word = [](unsigned char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '-';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' ||
+           c == '-';
   };
   if (!std::all_of(reference.tag.begin(), reference.tag.end(), word)) return refuse();
   for (const std::string_view part : core::split(reference.name, '/')) {

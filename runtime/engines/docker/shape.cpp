@@ -112,7 +112,10 @@ Json image_list_shape(const Json& raw) {
     for (const Json& tag : array_at(one, "RepoTags")) {
       if (tag != "<none>:<none>") tags.push_back(tag);
     }
-    Json shape = {{"id", text_at(one, "Id")}, {"tags", std::move(tags)}, {"digests", array_at(one, "RepoDigests")}, {"labels", object_at(one, "Labels")}};
+    Json shape = {{"id", text_at(one, "Id")},
+                  {"tags", std::move(tags)},
+                  {"digests", array_at(one, "RepoDigests")},
+                  {"labels", object_at(one, "Labels")}};
     copy_number(shape, "created", one, "Created");
     copy_number(shape, "bytes", one, "Size");
     list.push_back(std::move(shape));
@@ -189,9 +192,10 @@ Json exec_shape(const Json& raw) {
 
 Json network_shape(const Json& raw) {
   Json containers = Json::array();
-  for (const auto& [id, one] : object_at(raw, "Containers").items()) containers.push_back({{"id", id}, {"name", text_at(one, "Name")}});
-  return {{"id", text_at(raw, "Id")},         {"name", text_at(raw, "Name")},
-          {"driver", text_at(raw, "Driver")}, {"internal", at(raw, "Internal") == true},
+  for (const auto& [id, one] : object_at(raw, "Containers").items())
+    containers.push_back({{"id", id}, {"name", text_at(one, "Name")}});
+  return {{"id", text_at(raw, "Id")},           {"name", text_at(raw, "Name")},
+          {"driver", text_at(raw, "Driver")},   {"internal", at(raw, "Internal") == true},
           {"labels", object_at(raw, "Labels")}, {"containers", std::move(containers)}};
 }
 

@@ -169,7 +169,8 @@ core::Result<ContainerSpec> parse_spec(const Json& table) {
   spec.init = read.boolean("init");
   spec.read_only = read.boolean("read_only");
   spec.stop_signal = read.string("stop_signal");
-  if (const auto timeout = read.duration("stop_timeout")) spec.stop_timeout = std::chrono::ceil<std::chrono::seconds>(*timeout);
+  if (const auto timeout = read.duration("stop_timeout"))
+    spec.stop_timeout = std::chrono::ceil<std::chrono::seconds>(*timeout);
   spec.cap_add = read.strings("cap_add");
   spec.cap_drop = read.strings("cap_drop");
   spec.security = read.strings("security");

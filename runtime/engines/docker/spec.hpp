@@ -61,8 +61,8 @@ struct ContainerSpec {
   std::uint64_t shm_size = 0;  ///< bytes; 0: the engine's default
 };
 
-/// Reads a recipe's table. All mistakes at once, in one error of kind `usage` (details `problems`, a line each): unknown keys
-/// with the nearest known one, wrong types, values that cannot be read.
+/// Reads a recipe's table. All mistakes at once, in one error of kind `usage` (details `problems`, a line each):
+/// unknown keys with the nearest known one, wrong types, values that cannot be read.
 core::Result<ContainerSpec> parse_spec(const Json& table);
 
 /// The body of `POST /containers/create`.

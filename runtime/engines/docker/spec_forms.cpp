@@ -22,7 +22,8 @@ Json host_config(const ContainerSpec& spec) {
   Json host = Json::object();
   if (!spec.volumes.empty()) host["Binds"] = spec.volumes;
   if (!spec.publish.empty()) host["PortBindings"] = port_bindings(spec);
-  if (!spec.restart.empty()) host["RestartPolicy"] = {{"Name", spec.restart}, {"MaximumRetryCount", spec.restart_tries}};
+  if (!spec.restart.empty())
+    host["RestartPolicy"] = {{"Name", spec.restart}, {"MaximumRetryCount", spec.restart_tries}};
   if (!spec.network.empty()) host["NetworkMode"] = spec.network;
   if (spec.memory != 0) host["Memory"] = spec.memory;
   if (spec.cpus > 0) host["NanoCpus"] = std::llround(spec.cpus * 1e9);
@@ -37,7 +38,8 @@ Json host_config(const ContainerSpec& spec) {
   }
   if (!spec.extra_hosts.empty()) host["ExtraHosts"] = spec.extra_hosts;
   if (!spec.tmpfs.empty()) host["Tmpfs"] = spec.tmpfs;
-  for (const Ulimit& one : spec.ulimits) host["Ulimits"].push_back({{"Name", one.name}, {"Soft", one.soft}, {"Hard", one.hard}});
+  for (const Ulimit& one : spec.ulimits)
+    host["Ulimits"].push_back({{"Name", one.name}, {"Soft", one.soft}, {"Hard", one.hard}});
   return host;
 }
 
@@ -55,7 +57,8 @@ Json create_body(const ContainerSpec& spec) {
   if (!spec.hostname.empty()) body["Hostname"] = spec.hostname;
   if (!spec.stop_signal.empty()) body["StopSignal"] = spec.stop_signal;
   if (spec.stop_timeout) body["StopTimeout"] = spec.stop_timeout->count();
-  for (const Publish& one : spec.publish) body["ExposedPorts"][one.container_port + "/" + one.protocol] = Json::object();
+  for (const Publish& one : spec.publish)
+    body["ExposedPorts"][one.container_port + "/" + one.protocol] = Json::object();
   for (const std::string& volume : spec.volumes) {
     if (volume.find(':') == volume.npos) body["Volumes"][volume] = Json::object();
   }
@@ -112,7 +115,8 @@ std::vector<std::string> run_argv(const ContainerSpec& spec) {
   for (const auto& [path, options] : spec.tmpfs) add("--tmpfs", options.empty() ? path : path + ":" + options);
   add_pairs("--env", spec.env);
   add_pairs("--label", spec.labels);
-  add_some("--restart", spec.restart_tries > 0 ? spec.restart + ":" + std::to_string(spec.restart_tries) : spec.restart);
+  add_some("--restart",
+           spec.restart_tries > 0 ? spec.restart + ":" + std::to_string(spec.restart_tries) : spec.restart);
   add_some("--user", spec.user);
   add_some("--workdir", spec.workdir);
   add_some("--hostname", spec.hostname);
@@ -129,7 +133,8 @@ std::vector<std::string> run_argv(const ContainerSpec& spec) {
   add_some("--log-driver", spec.log_driver);
   add_pairs("--log-opt", spec.log_options);
   add_all("--add-host", spec.extra_hosts);
-  for (const Ulimit& one : spec.ulimits) add("--ulimit", one.name + "=" + std::to_string(one.soft) + ":" + std::to_string(one.hard));
+  for (const Ulimit& one : spec.ulimits)
+    add("--ulimit", one.name + "=" + std::to_string(one.soft) + ":" + std::to_string(one.hard));
   if (spec.health && spec.health->test.front() == "NONE") {
     argv.emplace_back("--no-healthcheck");
   } else if (spec.health) {

@@ -8,8 +8,7 @@
 
 namespace deployrun::http {
 
-Bridge::Bridge(core::Loop& loop, int fd, Ended ended)
-    : fd_(fd), ended_(std::move(ended)), poll_(new uv_poll_t) {
+Bridge::Bridge(core::Loop& loop, int fd, Ended ended) : fd_(fd), ended_(std::move(ended)), poll_(new uv_poll_t) {
   uv_poll_init(loop.raw(), poll_, fd_);
   poll_->data = this;
 }
@@ -77,12 +76,13 @@ void Bridge::send() {
   if (count <= 0) return end({});
   writing_ = true;
   std::weak_ptr<bool> alive = alive_;
-  stream_->write(std::string(buffer.data(), static_cast<std::size_t>(count)), [this, alive](core::Result<core::Unit> written) {
-    if (alive.expired() || over_) return;
-    writing_ = false;
-    if (!written) return end(std::move(written).error());
-    poll();
-  });
+  stream_->write(std::string(buffer.data(), static_cast<std::size_t>(count)),
+                 [this, alive](core::Result<core::Unit> written) {
+                   if (alive.expired() || over_) return;
+                   writing_ = false;
+                   if (!written) return end(std::move(written).error());
+                   poll();
+                 });
   if (!alive.expired()) poll();
 }
 

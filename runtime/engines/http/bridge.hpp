@@ -34,9 +34,9 @@ class Bridge {
   void dialled(core::Result<std::unique_ptr<core::Stream>> stream);
   void poll();
   void on_events(int status, int events);
-  void send();          // from libcurl to the stream
-  void receive();       // from the stream, while libcurl's side has room
-  void flush();         // to libcurl
+  void send();     // from libcurl to the stream
+  void receive();  // from the stream, while libcurl's side has room
+  void flush();    // to libcurl
   void end(std::optional<core::Error> error);
   void release() noexcept;
 

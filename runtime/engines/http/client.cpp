@@ -34,15 +34,16 @@ Client::Client(core::Loop& loop) : loop_(loop), timer_(loop), multi_(make_multi(
   curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, kMaxConnections);
   curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, this);
   curl_multi_setopt(multi, CURLMOPT_TIMERDATA, this);
-  curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION,
-                    +[](CURL*, curl_socket_t socket, int what, void* self, void* known) {
-                      static_cast<Client*>(self)->watch(socket, what, static_cast<Watch*>(known));
-                      return 0;
-                    });
-  curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, +[](CURLM*, long ms, void* self) {
-    static_cast<Client*>(self)->wait(ms);
-    return 0;
-  });
+  curl_multi_setopt(
+      multi, CURLMOPT_SOCKETFUNCTION, +[](CURL*, curl_socket_t socket, int what, void* self, void* known) {
+        static_cast<Client*>(self)->watch(socket, what, static_cast<Watch*>(known));
+        return 0;
+      });
+  curl_multi_setopt(
+      multi, CURLMOPT_TIMERFUNCTION, +[](CURLM*, long ms, void* self) {
+        static_cast<Client*>(self)->wait(ms);
+        return 0;
+      });
 }
 
 Client::~Client() {
@@ -57,9 +58,7 @@ Client::~Client() {
   }
 }
 
-std::shared_ptr<Route> Client::route(core::Dial dial) {
-  return std::make_shared<Route>(loop_, std::move(dial));
-}
+std::shared_ptr<Route> Client::route(core::Dial dial) { return std::make_shared<Route>(loop_, std::move(dial)); }
 
 template <class Fn>
 void Client::enter(Fn&& fn) {
@@ -80,7 +79,8 @@ void Client::add(Exchange& exchange) {
 
 void Client::begin(Exchange& exchange) {
   // Only misuse and lack of memory are reported here; what the world does comes as a message.
-  if (curl_multi_add_handle(multi_.get(), exchange.easy()) != CURLM_OK) throw std::runtime_error("http: cannot start a request");
+  if (curl_multi_add_handle(multi_.get(), exchange.easy()) != CURLM_OK)
+    throw std::runtime_error("http: cannot start a request");
   exchange.set_attached(true);
 }
 
@@ -177,8 +177,8 @@ void Client::watch(curl_socket_t socket, int what, Watch* watch) {
     // libcurl may drop the watch while it works.
     Client* const client = static_cast<Watch*>(handle->data)->client;
     const curl_socket_t fd = static_cast<Watch*>(handle->data)->socket;
-    const int mask = ((ready & UV_READABLE) != 0 ? CURL_CSELECT_IN : 0) | ((ready & UV_WRITABLE) != 0 ? CURL_CSELECT_OUT : 0) |
-                     (status < 0 ? CURL_CSELECT_ERR : 0);
+    const int mask = ((ready & UV_READABLE) != 0 ? CURL_CSELECT_IN : 0) |
+                     ((ready & UV_WRITABLE) != 0 ? CURL_CSELECT_OUT : 0) | (status < 0 ? CURL_CSELECT_ERR : 0);
     int running = 0;
     client->enter([&] { curl_multi_socket_action(client->multi_.get(), fd, mask, &running); });
   });

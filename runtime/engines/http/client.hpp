@@ -39,7 +39,7 @@ class Client {
   // wait until it has returned.
   void add(Exchange& exchange);
   void remove(Exchange& exchange) noexcept;
-  void abort(Exchange& exchange) noexcept;             ///< off the multi handle, then Exchange::complete(cancelled)
+  void abort(Exchange& exchange) noexcept;  ///< off the multi handle, then Exchange::complete(cancelled)
   void resume(Exchange& exchange);
   void bury(std::unique_ptr<Exchange> exchange) noexcept;  ///< destroyed as soon as that is allowed
 

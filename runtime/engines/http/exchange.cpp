@@ -56,9 +56,10 @@ void Exchange::set_up() {
   if (request_.route) {
     set(easy, CURLOPT_UNIX_SOCKET_PATH, request_.route->path().c_str());
     set(easy, CURLOPT_OPENSOCKETDATA, request_.route.get());
-    set(easy, CURLOPT_OPENSOCKETFUNCTION, +[](void* route, curlsocktype, curl_sockaddr*) -> curl_socket_t {
-      return static_cast<Route*>(route)->expect_connection();
-    });
+    set(
+        easy, CURLOPT_OPENSOCKETFUNCTION, +[](void* route, curlsocktype, curl_sockaddr*) -> curl_socket_t {
+          return static_cast<Route*>(route)->expect_connection();
+        });
     route_mark_ = request_.route->mark();
   } else if (!request_.unix_socket.empty()) {
     set(easy, CURLOPT_UNIX_SOCKET_PATH, request_.unix_socket.c_str());
@@ -70,13 +71,15 @@ void Exchange::set_up() {
   }
 
   set(easy, CURLOPT_HEADERDATA, this);
-  set(easy, CURLOPT_HEADERFUNCTION, +[](char* bytes, std::size_t size, std::size_t count, void* self) -> std::size_t {
-    return static_cast<Exchange*>(self)->on_header({bytes, size * count}) ? size * count : 0;
-  });
+  set(
+      easy, CURLOPT_HEADERFUNCTION, +[](char* bytes, std::size_t size, std::size_t count, void* self) -> std::size_t {
+        return static_cast<Exchange*>(self)->on_header({bytes, size * count}) ? size * count : 0;
+      });
   set(easy, CURLOPT_WRITEDATA, this);
-  set(easy, CURLOPT_WRITEFUNCTION, +[](char* bytes, std::size_t size, std::size_t count, void* self) -> std::size_t {
-    return static_cast<Exchange*>(self)->on_body(bytes, size * count);
-  });
+  set(
+      easy, CURLOPT_WRITEFUNCTION, +[](char* bytes, std::size_t size, std::size_t count, void* self) -> std::size_t {
+        return static_cast<Exchange*>(self)->on_body(bytes, size * count);
+      });
   set_body();
 }
 
@@ -93,9 +96,10 @@ void Exchange::set_body() {
   if (request_.upload) {
     set(easy, CURLOPT_UPLOAD, 1L);
     set(easy, CURLOPT_READDATA, this);
-    set(easy, CURLOPT_READFUNCTION, +[](char* into, std::size_t size, std::size_t count, void* self) -> std::size_t {
-      return static_cast<Exchange*>(self)->on_upload(into, size * count);
-    });
+    set(
+        easy, CURLOPT_READFUNCTION, +[](char* into, std::size_t size, std::size_t count, void* self) -> std::size_t {
+          return static_cast<Exchange*>(self)->on_upload(into, size * count);
+        });
     if (request_.upload->size()) set(easy, CURLOPT_INFILESIZE_LARGE, static_cast<curl_off_t>(*request_.upload->size()));
     request_.upload->wake = [this] { client_.resume(*this); };
   } else if (!request_.body.empty() || request_.method == "POST" || request_.method == "PUT") {
@@ -172,7 +176,8 @@ void Exchange::collect(CURLcode code) {
   curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &connects);
   reply_.reused = connects == 0;
   char* text = nullptr;
-  if (curl_easy_getinfo(easy, CURLINFO_EFFECTIVE_URL, &text) == CURLE_OK && text != nullptr) reply_.url = shown_url(text);
+  if (curl_easy_getinfo(easy, CURLINFO_EFFECTIVE_URL, &text) == CURLE_OK && text != nullptr)
+    reply_.url = shown_url(text);
   text = nullptr;
   if (curl_easy_getinfo(easy, CURLINFO_REDIRECT_URL, &text) == CURLE_OK && text != nullptr) reply_.redirect = text;
   if (code == CURLE_OK) {

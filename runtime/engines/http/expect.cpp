@@ -28,7 +28,8 @@ std::optional<Expectation::StatusRange> range(std::string_view text) {
   return Expectation::StatusRange{*first, *last};
 }
 
-/// The value at a dotted path or a pointer; nullptr where there is none. A part of digits also names a place in an array.
+/// The value at a dotted path or a pointer; nullptr where there is none. A part of digits also names a place in an
+/// array.
 const json::Json* find_field(const json::Json& root, std::string_view path) {
   const json::Json* at = &root;
   const bool pointer = !path.empty() && path.front() == '/';

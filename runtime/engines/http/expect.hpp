@@ -26,8 +26,8 @@ struct Expectation {
 /// "200", "200-299", "2xx", or several with commas. Kind `usage`.
 core::Result<std::vector<Expectation::StatusRange>> parse_status(std::string_view text);
 
-/// Why the answer is not what was expected, in a few words ("status 503", "header x-version is `v1`, not `v2`"); nothing
-/// when it is.
+/// Why the answer is not what was expected, in a few words ("status 503", "header x-version is `v1`, not `v2`");
+/// nothing when it is.
 std::optional<std::string> unmet(const Expectation& expectation, const Reply& reply);
 
 /// One line about an answer: "503 \"starting\"", "301 → https://example.org/up". Remote text is cleaned and cut.

@@ -97,7 +97,8 @@ void Observer::send(core::Instant now) {
   }
   Request request = request_;
   request.fresh = fresh;
-  const Place place = shots_.insert(shots_.end(), Shot{std::make_unique<Call>(client_, std::move(request)), now, fresh});
+  const Place place =
+      shots_.insert(shots_.end(), Shot{std::make_unique<Call>(client_, std::move(request)), now, fresh});
   place->call->start([this, place](core::Result<Reply> reply) { answered(place, std::move(reply)); });
 }
 

@@ -16,9 +16,9 @@
 namespace deployrun::http {
 
 struct ObserverOptions {
-  double rate = 50;                    ///< requests per second, 0.1 … 1000; sent on time whether or not answers come
-  double fresh = 0.5;                  ///< share of requests on a connection of their own; the others are kept alive
-  core::Milliseconds timeout{5000};    ///< of one request; no answer by then is a failure
+  double rate = 50;                  ///< requests per second, 0.1 … 1000; sent on time whether or not answers come
+  double fresh = 0.5;                ///< share of requests on a connection of their own; the others are kept alive
+  core::Milliseconds timeout{5000};  ///< of one request; no answer by then is a failure
 };
 
 struct Observation {
@@ -32,10 +32,10 @@ struct Observation {
 
   std::uint64_t requests = 0;  ///< that ended, well or not
   std::uint64_t failures = 0;
-  std::uint64_t reused = 0;    ///< answered on a connection that was open already
+  std::uint64_t reused = 0;  ///< answered on a connection that was open already
   double ms = 0;
-  double longest_gap_ms = 0;   ///< without a success, the time before the first and after the last included
-  double gap_at_ms = 0;        ///< when that gap began
+  double longest_gap_ms = 0;  ///< without a success, the time before the first and after the last included
+  double gap_at_ms = 0;       ///< when that gap began
   double p50_ms = 0, p99_ms = 0, max_ms = 0;  ///< of the successes
   std::map<int, std::uint64_t> by_status;     ///< 0: no answer
   std::vector<Failure> first_failures;

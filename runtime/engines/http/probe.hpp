@@ -13,7 +13,7 @@ namespace deployrun::http {
 constexpr std::size_t kProbeBody = 64U << 10U;
 
 struct Probed {
-  Reply reply;  ///< body cut at 64 KiB
+  Reply reply;                       ///< body cut at 64 KiB
   std::optional<std::string> unmet;  ///< why the answer is not as expected
 };
 

@@ -41,25 +41,25 @@ struct Request {
   std::string method = "GET";
   Headers headers;
   std::string body;
-  std::shared_ptr<Upload> upload;        ///< streamed body instead of `body`
-  std::size_t max_body = 16U << 20U;     ///< bytes of the answer; more is `http.too_large`. Does not bind `on_body`
-  bool cut_body = false;                 ///< keep the first `max_body` bytes instead and read on past them
-  long max_redirects = 0;                ///< 0: a 3xx is the reply
-  bool verify = true;                    ///< the server's certificate and name
-  std::string ca_file;                   ///< PEM, instead of the system's authorities
-  std::string connect_to;                ///< "address:port" to connect to; Host header and TLS name stay the URL's
-  std::string unix_socket;               ///< path of a socket to speak through
-  std::shared_ptr<Route> route;          ///< or whatever stream this opens (Client::route)
-  bool fresh = false;                    ///< a connection of its own, closed afterwards
-  bool proxy_from_environment = false;   ///< http_proxy and friends; never for probes, sockets and routes
-  std::string host;                      ///< whose errors these are (Error::host); may be empty
+  std::shared_ptr<Upload> upload;       ///< streamed body instead of `body`
+  std::size_t max_body = 16U << 20U;    ///< bytes of the answer; more is `http.too_large`. Does not bind `on_body`
+  bool cut_body = false;                ///< keep the first `max_body` bytes instead and read on past them
+  long max_redirects = 0;               ///< 0: a 3xx is the reply
+  bool verify = true;                   ///< the server's certificate and name
+  std::string ca_file;                  ///< PEM, instead of the system's authorities
+  std::string connect_to;               ///< "address:port" to connect to; Host header and TLS name stay the URL's
+  std::string unix_socket;              ///< path of a socket to speak through
+  std::shared_ptr<Route> route;         ///< or whatever stream this opens (Client::route)
+  bool fresh = false;                   ///< a connection of its own, closed afterwards
+  bool proxy_from_environment = false;  ///< http_proxy and friends; never for probes, sockets and routes
+  std::string host;                     ///< whose errors these are (Error::host); may be empty
   /// Takes the body of a 2xx answer as it comes; other answers' bodies are kept in the reply. Runs inside libcurl: it
   /// may cancel, start and destroy calls, and must not throw.
   std::function<Flow(const Reply& head, std::string_view bytes)> on_body;
 };
 
-/// What is wrong with a request that cannot be sent (`usage`): what libcurl would refuse or a server could misread, such
-/// as another scheme or a line break in a header.
+/// What is wrong with a request that cannot be sent (`usage`): what libcurl would refuse or a server could misread,
+/// such as another scheme or a line break in a header.
 std::optional<core::Error> check(const Request& request);
 
 /// The address as it may be shown: scheme, host, port and path; no credentials, and `?…` for a query.

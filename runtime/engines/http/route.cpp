@@ -39,7 +39,8 @@ std::string fresh_path() {
   constexpr std::size_t kRoom = sizeof(sockaddr_un::sun_path) - 1;
   for (const char* variable : {"XDG_RUNTIME_DIR", "TMPDIR"}) {
     const char* folder = std::getenv(variable);
-    if (folder != nullptr && ::access(folder, W_OK) == 0 && std::strlen(folder) + name.size() <= kRoom) return folder + name;
+    if (folder != nullptr && ::access(folder, W_OK) == 0 && std::strlen(folder) + name.size() <= kRoom)
+      return folder + name;
   }
   return "/tmp" + name;
 }
@@ -104,9 +105,10 @@ void Route::accept() {
       continue;
     }
     ++dials_;
-    bridges_.push_back(std::make_unique<Bridge>(
-        loop_, socket,
-        [this](Bridge& over, std::optional<core::Error> error, bool dialled) { ended(over, std::move(error), dialled); }));
+    bridges_.push_back(
+        std::make_unique<Bridge>(loop_, socket, [this](Bridge& over, std::optional<core::Error> error, bool dialled) {
+          ended(over, std::move(error), dialled);
+        }));
     bridges_.back()->start(dial_);
   }
 }

@@ -1,8 +1,8 @@
 // A way to a server that is not a plain socket of this machine: every connection is a stream that a core::Dial opens.
 //
-// libcurl wants a socket that it connects itself (7.88 connects even one that CURL_SOCKOPT_ALREADY_CONNECTED says it need
-// not, and fails; abstract sockets and socket pairs it does not reuse). So a route listens on a socket file of its own,
-// only for the moment from libcurl's wish to its arrival, and lets nobody in but this process.
+// libcurl wants a socket that it connects itself (7.88 connects even one that CURL_SOCKOPT_ALREADY_CONNECTED says it
+// need not, and fails; abstract sockets and socket pairs it does not reuse). So a route listens on a socket file of its
+// own, only for the moment from libcurl's wish to its arrival, and lets nobody in but this process.
 #pragma once
 
 #include <uv.h>
@@ -20,8 +20,8 @@ namespace deployrun::http {
 
 class Bridge;
 
-/// Made by Client::route, shared by the requests that use it. Its connections are kept alive and reused among them, and by
-/// nobody else. Destroying the last holder closes its streams.
+/// Made by Client::route, shared by the requests that use it. Its connections are kept alive and reused among them, and
+/// by nobody else. Destroying the last holder closes its streams.
 class Route {
  public:
   Route(core::Loop& loop, core::Dial dial);

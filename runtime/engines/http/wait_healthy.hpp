@@ -12,14 +12,15 @@
 namespace deployrun::http {
 
 struct Patience {
-  core::Milliseconds interval{100};      ///< between attempts at first, and between successes that must follow each other
+  core::Milliseconds interval{100};  ///< between attempts at first, and between successes that must follow each other
   core::Milliseconds max_interval{2000};
-  double growth = 1.5;                   ///< after each failure
-  double jitter = 0.2;                   ///< each pause is up to this share shorter or longer
-  int successes = 1;                     ///< in a row
+  double growth = 1.5;  ///< after each failure
+  double jitter = 0.2;  ///< each pause is up to this share shorter or longer
+  int successes = 1;    ///< in a row
   core::Milliseconds attempt_timeout{5000};
-  std::optional<core::Milliseconds> within;  ///< in all; without it only the task's deadline ends the waiting, storyless
-  std::uint32_t seed = 0;                ///< of the jitter; 0: from the machine
+  std::optional<core::Milliseconds>
+      within;              ///< in all; without it only the task's deadline ends the waiting, storyless
+  std::uint32_t seed = 0;  ///< of the jitter; 0: from the machine
 };
 
 struct Healthy {
@@ -29,8 +30,8 @@ struct Healthy {
   std::string history;  ///< History::text
 };
 
-/// Fails with `http.unhealthy` (details `attempts`, `ms`, `first`, `last`, `history`, and `status` of the last answer, 0 for
-/// none), `cancelled`, or `usage` at once for a request that cannot be sent.
+/// Fails with `http.unhealthy` (details `attempts`, `ms`, `first`, `last`, `history`, and `status` of the last answer,
+/// 0 for none), `cancelled`, or `usage` at once for a request that cannot be sent.
 class WaitHealthy final : public core::Operation<Healthy> {
  public:
   WaitHealthy(Client& client, Request request, Expectation expectation, Patience patience);

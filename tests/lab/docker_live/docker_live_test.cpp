@@ -61,9 +61,11 @@ std::string tar_member(const std::string& name, const std::string& content, unsi
 /// `docker save`'s form of an image with one layer that holds busybox.
 std::string image_tar(const std::string& tag) {
   // Unlike any other image of the machine, else there would be no layer to pull.
-  const std::string layer = tar_member("made-for", tag, 0644) + tar_member("bin/busybox", read_file("/usr/bin/busybox"), 0755) + std::string(1024, '\0');
-  const std::string config = R"({"architecture":"amd64","os":"linux","config":{"Env":["PATH=/bin"],"Labels":{"made-by":"docker_live"}},)"
-                             R"("rootfs":{"type":"layers","diff_ids":[]}})";
+  const std::string layer = tar_member("made-for", tag, 0644) +
+                            tar_member("bin/busybox", read_file("/usr/bin/busybox"), 0755) + std::string(1024, '\0');
+  const std::string config =
+      R"({"architecture":"amd64","os":"linux","config":{"Env":["PATH=/bin"],"Labels":{"made-by":"docker_live"}},)"
+      R"("rootfs":{"type":"layers","diff_ids":[]}})";
   // The engine checks the layer's digest: the checksum program knows it.
   const std::string folder = "/tmp/docker-live-" + std::to_string(::getpid());
   std::filesystem::create_directories(folder);
@@ -86,8 +88,9 @@ class Registry {
   Registry() {
     folder_ = "/tmp/docker-live-registry-" + std::to_string(::getpid());
     std::filesystem::create_directories(folder_);
-    std::ofstream(folder_ + "/config.yml") << "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: " << folder_
-                                           << "/data\nhttp:\n  addr: 127.0.0.1:" << kPort << "\n";
+    std::ofstream(folder_ + "/config.yml")
+        << "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: " << folder_
+        << "/data\nhttp:\n  addr: 127.0.0.1:" << kPort << "\n";
     std::string program = "docker-registry", verb = "serve", config = folder_ + "/config.yml";
     std::array<char*, 4> argv = {program.data(), verb.data(), config.data(), nullptr};
     posix_spawn_file_actions_t actions;
@@ -135,8 +138,10 @@ struct Live {
         (void)run(loop, *gone);
       }
     }
-    for (auto& gone : {docker::remove_image(client, image, true), docker::remove_image(client, image + "-copy", true)}) (void)run(loop, *gone);
-    for (auto& gone : {docker::remove_network(client, prefix), docker::remove_volume(client, prefix, true)}) (void)run(loop, *gone);
+    for (auto& gone : {docker::remove_image(client, image, true), docker::remove_image(client, image + "-copy", true)})
+      (void)run(loop, *gone);
+    for (auto& gone : {docker::remove_network(client, prefix), docker::remove_volume(client, prefix, true)})
+      (void)run(loop, *gone);
   }
   template <class T>
   T get(docker::Op<T> operation) {
@@ -174,13 +179,16 @@ TEST_CASE("the engine answers") {
 TEST_CASE("a container's life") {
   Live live;
   const std::string name = live.prefix + "-app";
-  const auto spec = live.spec({{"name", name},
-                               {"cmd", {"busybox", "sh", "-c", "trap 'echo bye; exit 7' TERM; echo out; echo err >&2; while :; do busybox sleep 0.05; done"}},
-                               {"env", {{"COLOUR", "blue = sky"}}},
-                               {"network", "none"},
-                               {"memory", "64m"},
-                               {"stop_timeout", "5s"},
-                               {"health", {{"test", {"busybox", "true"}}, {"interval", "1s"}}}});
+  const auto spec =
+      live.spec({{"name", name},
+                 {"cmd",
+                  {"busybox", "sh", "-c",
+                   "trap 'echo bye; exit 7' TERM; echo out; echo err >&2; while :; do busybox sleep 0.05; done"}},
+                 {"env", {{"COLOUR", "blue = sky"}}},
+                 {"network", "none"},
+                 {"memory", "64m"},
+                 {"stop_timeout", "5s"},
+                 {"health", {{"test", {"busybox", "true"}}, {"interval", "1s"}}}});
   const auto created = live.get(docker::create_container(live.client, spec));
   CHECK(created.id.size() == 64);
   CHECK(live.kind(docker::create_container(live.client, spec)) == "docker.conflict");
@@ -195,13 +203,16 @@ TEST_CASE("a container's life") {
   CHECK(state["health"] == "starting");
   CHECK(state["raw"]["HostConfig"]["Memory"] == 64 << 20);
 
-  const auto good = live.get(docker::exec(live.client, name, {"busybox", "sh", "-c", "echo \"$A\"; echo no >&2; exit 3"}, {.env = {{"A", "x y"}}, .user = {}, .workdir = {}}));
+  const auto good =
+      live.get(docker::exec(live.client, name, {"busybox", "sh", "-c", "echo \"$A\"; echo no >&2; exit 3"},
+                            {.env = {{"A", "x y"}}, .user = {}, .workdir = {}}));
   CHECK(good.out == "x y\n");
   CHECK(good.err == "no\n");
   CHECK(good.code == 3);
   CHECK(live.get(docker::exec(live.client, name, {"no-such-program"})).code >= 126);
 
-  docker::ListOptions options{.all = false, .labels = {"deployrun-live=" + live.prefix}, .name = name, .states = {"running"}};
+  docker::ListOptions options{
+      .all = false, .labels = {"deployrun-live=" + live.prefix}, .name = name, .states = {"running"}};
   const Json list = live.get(docker::list_containers(live.client, options));
   REQUIRE(list.size() == 1);
   CHECK(list[0]["name"] == name);
@@ -253,7 +264,8 @@ TEST_CASE("networks, aliases and volumes") {
   live.get(docker::start_container(live.client, web.name));
   const auto written = live.get(docker::exec(live.client, web.name, {"busybox", "sh", "-c", "echo ready > /data/up"}));
   REQUIRE(written.code == 0);
-  const auto inside = live.get(docker::exec(live.client, web.name, {"busybox", "wget", "-q", "-O", "-", "http://web:8080/up"}));
+  const auto inside =
+      live.get(docker::exec(live.client, web.name, {"busybox", "wget", "-q", "-O", "-", "http://web:8080/up"}));
   CHECK(inside.out == "ready\n");
 
   http::Request up;
@@ -284,7 +296,9 @@ TEST_CASE("pull from a registry on loopback") {
   http::WaitHealthy ready(live.http, up, {}, {.within = core::Milliseconds(8000)});
   REQUIRE(run(live.loop, ready));
   // The engine itself pushes: the test needs no client of its own for that.
-  docker::Ask push{.what = "push", .method = "POST", .path = "/images/" + docker::image_part("127.0.0.1:5987/" + live.prefix) + "/push"};
+  docker::Ask push{.what = "push",
+                   .method = "POST",
+                   .path = "/images/" + docker::image_part("127.0.0.1:5987/" + live.prefix) + "/push"};
   push.query = {{"tag", "v1"}};
   push.headers = {{"X-Registry-Auth", docker::registry_auth({}, {})}};
   docker::Answer pushed(live.client, push);
@@ -295,7 +309,8 @@ TEST_CASE("pull from a registry on loopback") {
   live.get(docker::remove_image(live.client, live.image));
   CHECK(live.kind(docker::inspect_image(live.client, live.image)) == "docker.not_found");
   std::vector<docker::Progress> seen;
-  const auto pulled = live.get(docker::pull(live.client, live.image, {}, [&](const docker::Progress& progress) { seen.push_back(progress); }));
+  const auto pulled = live.get(
+      docker::pull(live.client, live.image, {}, [&](const docker::Progress& progress) { seen.push_back(progress); }));
   CHECK(pulled.changed);
   CHECK(pulled.digest.rfind("sha256:", 0) == 0);
   REQUIRE_FALSE(seen.empty());
@@ -321,6 +336,7 @@ TEST_CASE("what is not there and what is not allowed") {
   docker::ContainerSpec nothing;
   nothing.image = "127.0.0.1:1/nobody:v1";
   CHECK(live.kind(docker::create_container(live.client, nothing)) == "docker.not_found");
-  auto elsewhere = std::make_shared<docker::Client>(live.http, docker::Endpoint{.unix_socket = "/nonexistent.sock", .dial = {}, .host = "local"});
+  auto elsewhere = std::make_shared<docker::Client>(
+      live.http, docker::Endpoint{.unix_socket = "/nonexistent.sock", .dial = {}, .host = "local"});
   CHECK(live.kind(docker::ping(elsewhere)) == "docker.connect");
 }

@@ -92,7 +92,8 @@ TEST_CASE("a connection that ended while idle is replaced") {
 
 TEST_CASE("a dial that fails is http.connect, its own error the cause") {
   Fixture f;
-  f.server.refuse = core::Error{.kind = "ssh.channel", .message = "open channel: administratively prohibited", .host = "web1"};
+  f.server.refuse =
+      core::Error{.kind = "ssh.channel", .message = "open channel: administratively prohibited", .host = "web1"};
   const auto reply = f.get(f.request("/up?token=hidden"));
   REQUIRE_FALSE(reply);
   CHECK(reply.error().kind == "http.connect");
@@ -104,7 +105,9 @@ TEST_CASE("a dial that fails is http.connect, its own error the cause") {
 
 TEST_CASE("a stream that breaks in mid-answer is http.lost, its own error the cause") {
   Fixture f;
-  f.server.answer = [](const std::string&) { return std::string("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"); };
+  f.server.answer = [](const std::string&) {
+    return std::string("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf");
+  };
   http::Call call(*f.client, f.request());
   std::optional<core::Result<http::Reply>> result;
   call.start([&](auto value) { result.emplace(std::move(value)); });
@@ -162,7 +165,8 @@ TEST_CASE("headers without end are http.too_large") {
   Fixture f;
   f.server.answer = [](const std::string&) {
     std::string reply = "HTTP/1.1 200 OK\r\n";
-    for (int line = 0; line < 300; ++line) reply += "X-" + std::to_string(line) + ": " + std::string(1000, 'h') + "\r\n";
+    for (int line = 0; line < 300; ++line)
+      reply += "X-" + std::to_string(line) + ": " + std::string(1000, 'h') + "\r\n";
     return reply + "\r\n";
   };
   const auto reply = f.get(f.request());
@@ -363,7 +367,7 @@ TEST_CASE("an upload is streamed in pieces and can fail") {
 TEST_CASE("redirects are shown, and followed only when asked") {
   Fixture f;
   f.server.answer = [](const std::string& request) {
-    return request.find("GET /up ") == 0 ? http_reply(301, "", "Location: https://app.internal/up\r\n")
+    return request.find("GET /up ") == 0  ? http_reply(301, "", "Location: https://app.internal/up\r\n")
            : request.find("GET /a ") == 0 ? http_reply(302, "", "Location: /b\r\n")
                                           : http_reply(200, "there");
   };

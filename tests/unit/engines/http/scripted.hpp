@@ -79,7 +79,8 @@ class ScriptedStream final : public core::Stream {
   std::shared_ptr<Wire> wire_;
 };
 
-/// Opens a wire per dial; every whole request (with its body by Content-Length) is given to `answer`, whose result is sent.
+/// Opens a wire per dial; every whole request (with its body by Content-Length) is given to `answer`, whose result is
+/// sent.
 struct Server {
   using Answer = std::function<std::string(const std::string& request)>;
   core::Loop& loop;
