@@ -222,7 +222,7 @@ def test_status_logs_exec_and_history():
         before = snapshots(lab.hosts)
         status = project.good("status")
         for host in lab.hosts:
-            assert re.search(rf"^{host.name}\b.*\bv1\b", status.out, re.M), status
+            assert re.search(rf"^{host.name} +web +v1 \(running\), kept: v2$", status.out, re.M), status
         logs = project.good("logs")
         for host in lab.hosts:
             assert re.search(rf"^{host.name}\b.*starting version v1", logs.out, re.M), logs

@@ -8,21 +8,20 @@ from labkit import Lab, wait_until
 from labkit.keys import KINDS
 from prodkit import Project, assert_same, assert_serving, connections, serving, snapshots
 
-# (what, file, old text, new text, what the error says: place, words, nearest name)
+# (what, file, old text, new text, the words that are wrong, what the error says; {place}: where those words are)
 MISTAKES = [
-    ("syntax error in the recipe", "recipe", 'local deploy = require "deploy"', 'local deploy = = require "deploy"',
-     [r"recipes/prod\.lua:{line}:16"]),
-    ("unknown option of a step", "recipe", "    rolling = ", "    roling = ",
-     [r"recipes/prod\.lua:{line}:5", "unknown option `roling`", "did you mean 'rolling'"]),
-    ("unknown key of the inventory", "inventory", "  deadline: ", "  deadlin: ",
-     [r"recipes/prod\.yml:{line}:3", "unknown key `deadlin`", "did you mean 'deadline'"]),
-    ("unknown proxy in the inventory", "inventory", "kind: kamal_proxy", "kind: kamalproxy",
-     [r"recipes/prod\.yml:{line}:9", "kamal_proxy"]),
-    ("wrong type in the inventory", "inventory", "timeout: 1s", "timeout: soon",
-     [r"recipes/prod\.yml:{line}:12", "duration"]),
-    ("broken YAML", "inventory", "hosts:\n", "hosts: [\n", [r"recipes/prod\.yml:\d+:\d+"]),
-    ("the same key twice", "inventory", "image: ", "service: other\nimage: ", [r"recipes/prod\.yml:{line}:1", "service"]),
-    ("missing secret", "inventory", "image: ", "env: { secret: [SHOP_TOKEN] }\nimage: ", ["SHOP_TOKEN", r"\.deployrun/secrets"]),
+    ("syntax error in the recipe", "recipe", "local deploy = require", "local deploy = ) require", ") require", [r"{place}\b"]),
+    ("unknown option of a step", "recipe", "    rolling = ", "    roling = ", "roling",
+     [r"{place}\b", "unknown option `roling`", "did you mean 'rolling'"]),
+    ("unknown key of the inventory", "inventory", "  deadline: ", "  deadlin: ", "deadlin",
+     ["{place}: ", "unknown key `deadlin`", "did you mean 'deadline'"]),
+    ("unknown proxy in the inventory", "inventory", "kind: kamal_proxy", "kind: kamalproxy", "kamalproxy",
+     ["{place}: ", "did you mean 'kamal_proxy'"]),
+    ("wrong type in the inventory", "inventory", "timeout: 1s", "timeout: soon", "soon", ["{place}: ", "duration"]),
+    ("broken YAML", "inventory", "hosts:\n", "hosts: [\n", "hosts", [r"recipes/prod\.yml:\d+:\d+"]),
+    ("the same key twice", "inventory", "\nhealth:\n", "\nservice: other\nhealth:\n", "service: other", ["{place}", "service"]),
+    ("missing secret", "inventory", "\nhealth:\n", "\nenv: { secret: [SHOP_TOKEN] }\nhealth:\n", "",
+     ["SHOP_TOKEN", r"\.deployrun/secrets"]),
 ]
 COMMANDS = [
     (["deploy", "--versoin", "v1"], ["unknown parameter `--versoin`", "did you mean 'version'"]),
@@ -31,6 +30,12 @@ COMMANDS = [
     (["delpoy", "--version", "v1"], ["unknown command `delpoy`", "did you mean 'deploy'"]),
     (["logs", "--lines", "many"], ["--lines", "whole number", "many"]),
 ]
+
+
+def _place(path, wrong):
+    """Where these words are in a file, as a pattern: `recipes/prod.yml:12:3`."""
+    before = path.read_text().split(wrong)[0] if wrong else ""
+    return re.escape(f"recipes/{path.name}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}")
 
 
 def _assert_refused(result, words, what):
@@ -43,13 +48,13 @@ def _assert_refused(result, words, what):
 def test_mistakes_are_refused_before_any_connection():
     with Lab(hosts=3, engine=False) as lab:
         before = [connections(host) for host in lab.hosts]
-        for what, file, old, new, words in MISTAKES:
+        for what, file, old, new, wrong, words in MISTAKES:
             project = Project(lab)
             path = getattr(project, file)
-            line = path.read_text().split(old)[0].count("\n") + 1 + (new.count("\n") if new.endswith(old) else 0)
             project.replace(path, old, new)
+            place = _place(path, wrong)
             result = project.run("deploy", "--version", "v1")
-            _assert_refused(result, [word.replace("{line}", str(line)) for word in words], what)
+            _assert_refused(result, [word.replace("{place}", place) for word in words], what)
             assert project.history() == [], what
         project = Project(lab)
         for words, expected in COMMANDS:
