@@ -85,7 +85,7 @@ local function answers(host, container, network, health, fresh)
   local ip = address_of(host, container, network)
   local url = url_of(ip, health)
   local options = { interval = health.interval, timeout = health.timeout, within = health.deadline,
-    expect = health.expect, headers = health.host and { Host = health.host } or nil }
+    expect = health.expect, fresh = true, headers = health.host and { Host = health.host } or nil }
   local began = task.now()
   local reply = host:wait_healthy(url, options)
   -- A version that answers once and ends right after must not get traffic: it has to stand for `settle`.

@@ -164,31 +164,36 @@ function Proxy:remove(host, service)
   if after ~= before then self:_apply(host, after) end
 end
 
-local function address(hex) return hex:match(":(%x%x%x%x)$") end
+--- An IPv4 address as /proc/net/tcp writes it, here on a little-endian machine: 172.18.0.2 is 020012AC.
+local function in_hex(ip)
+  local a, b, c, d = ip:match("^(%d+)%.(%d+)%.(%d+)%.(%d+)$")
+  return a and ("%02X%02X%02X%02X"):format(d, c, b, a) or ""
+end
 
---- Connections to a local port in the text of /proc/net/tcp and tcp6, listening and dying ones not counted.
+--- Established connections from an address to a local port in the text of /proc/net/tcp and tcp6.
 --- @param tables string
 --- @param port integer
+--- @param from string  IPv4; "" for any
 --- @return integer
-function M.count_connections(tables, port)
-  local wanted, count = ("%04X"):format(port), 0
+function M.count_connections(tables, port, from)
+  local wanted, peer, count = ("%04X"):format(port), in_hex(from), 0
   for line in tables:gmatch("[^\n]+") do
-    local here, state = line:match("^%s*%d+:%s+(%x+:%x+)%s+%x+:%x+%s+(%x%x)")
-    if here and address(here) == wanted and state == "01" then count = count + 1 end
+    local here, there, state = line:match("^%s*%d+:%s+%x+:(%x%x%x%x)%s+(%x+):%x+%s+(%x%x)")
+    if here == wanted and state == "01" and (peer == "" or there:sub(-8) == peer) then count = count + 1 end
   end
   return count
 end
 
 --- Open connections of the proxy to the containers. It keeps idle ones for a second only (caddy_config.lua), so what is
 --- left after that is requests.
-function Proxy:_connections(host, ids, port)
+function Proxy:_connections(host, ids, port, from)
   local total = 0
   for _, id in ipairs(ids) do
     local found = try(host.docker.inspect, host.docker, id)
     if found and found.running and found.pid then
       local net = ("/proc/%d/net/"):format(found.pid)
       local tables = host:exec({ "cat", net .. "tcp", net .. "tcp6" }, { check = false })
-      total = total + M.count_connections(tables.stdout, port)
+      total = total + M.count_connections(tables.stdout, port, from)
     end
   end
   return total
@@ -203,8 +208,10 @@ end
 function Proxy:drain(host, service, ids, route)
   local deadline = task.now() + text.parse_duration(route.drain_timeout)
   if #ids > 0 then
+    local attached = host.docker:inspect(self.container).networks[self.app.network]
+    local from = attached and attached.ip or ""
     task.sleep(SETTLE)
-    while self:_connections(host, ids, route.app_port) > 0 and task.now() < deadline do task.sleep(200) end
+    while self:_connections(host, ids, route.app_port, from) > 0 and task.now() < deadline do task.sleep(200) end
   end
   self:_at_folder(host, KEEP_NEWEST, service)
 end

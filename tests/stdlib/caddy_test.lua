@@ -49,7 +49,7 @@ test.it("reads targets from what a server lists", function()
   })
 end)
 
-test.it("counts established connections to a port, v4 and v6", function()
+test.it("counts established connections of the proxy to a port, v4 and v6", function()
   local tables = [[
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 00000000:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
@@ -59,9 +59,11 @@ test.it("counts established connections to a port, v4 and v6", function()
   sl  local_address                         remote_address                        st
    0: 0000000000000000FFFF0000030012AC:0050 0000000000000000FFFF0000020012AC:C001 01 00000000:00000000 00:00000000
 ]]
-  test.equal(caddy.count_connections(tables, 80), 2)
-  test.equal(caddy.count_connections(tables, 3000), 0)
-  test.equal(caddy.count_connections("", 80), 0)
+  test.equal(caddy.count_connections(tables, 80, "172.18.0.2"), 2)
+  test.equal(caddy.count_connections(tables, 80, "172.18.0.9"), 0)
+  test.equal(caddy.count_connections(tables, 80, ""), 2)
+  test.equal(caddy.count_connections(tables, 3000, "172.18.0.2"), 0)
+  test.equal(caddy.count_connections("", 80, "172.18.0.2"), 0)
 end)
 
 test.it("says that it cannot hold requests before anybody counts on it", function()
