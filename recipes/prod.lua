@@ -10,10 +10,10 @@
 
 local deploy = require "deploy"
 
-local config = { default = "recipes/prod.yml", help = "the app's settings" }
+local app = deploy.app "recipes/prod.yml"
 
 -- Facts first: everything a later undo has to know was recorded before anything changed.
-local function look(run, app, version)
+local function look(run, version)
   return run:step("look at the servers", {
     on = app.hosts, reads = true,
     run = function(host) return app:look(host, version) end,
@@ -21,7 +21,7 @@ local function look(run, app, version)
 end
 
 -- From started containers to a finished release: deploy and rollback differ only in what they start.
-local function take_over(run, app, seen, started)
+local function take_over(run, seen, started)
   -- The barrier: no server gets the new version before it is ready on every server.
   run:step("wait until it is ready", {
     on = app.hosts, reads = true,
@@ -49,13 +49,10 @@ deploy.command "deploy" {
   default = true,
   params = {
     version = { default = deploy.git.revision, help = "tag of the image; default: the commit that is checked out" },
-    config = config,
   },
   run = function(run)
-    local app = deploy.app(run.config)
     run:log("shipping " .. app:image(run.version))
-
-    local seen = look(run, app, run.version)
+    local seen = look(run, run.version)
 
     run:step("see to the proxy", {
       on = app.hosts,
@@ -75,7 +72,7 @@ deploy.command "deploy" {
       undo = function(host) app:unstart(host, run.version, seen[host]) end,
     })
 
-    take_over(run, app, seen, started)
+    take_over(run, seen, started)
 
     -- What is let go cannot come back: from here on the run only goes forward.
     run:step("let go of the oldest", {
@@ -89,11 +86,9 @@ deploy.command "rollback" {
   help = "Go back to a release that is kept on the servers",
   params = {
     version = { positional = true, help = "which; default: the one before" },
-    config = config,
   },
   run = function(run)
-    local app = deploy.app(run.config)
-    local seen = look(run, app)
+    local seen = look(run)
 
     local chosen = run:step("choose the release", {
       reads = true,
@@ -106,17 +101,15 @@ deploy.command "rollback" {
       undo = function(host) app:unstart(host, chosen.version, seen[host]) end,
     })
 
-    take_over(run, app, seen, started)
+    take_over(run, seen, started)
   end,
 }
 
 deploy.command "status" {
   help = "What serves, and what is kept",
   reads = true,
-  params = { config = config },
-  run = function(run)
-    local app = deploy.app(run.config)
-    app:each(function(host) app:print_status(host) end)
+  run = function()
+    app:show(function(host) return app:status(host) end)
   end,
 }
 
@@ -126,11 +119,9 @@ deploy.command "logs" {
   params = {
     lines = { type = "integer", default = 100, help = "how many, of each server" },
     role = { help = "of this role; default: each server's first" },
-    config = config,
   },
   run = function(run)
-    local app = deploy.app(run.config)
-    app:each(function(host) app:print_logs(host, { lines = run.lines, role = run.role }) end)
+    app:show(function(host) return app:logs(host, { lines = run.lines, role = run.role }) end)
   end,
 }
 
@@ -140,10 +131,8 @@ deploy.command "exec" {
   params = {
     command = { rest = true, required = true, help = "after --" },
     role = { help = "in this role; default: each server's first" },
-    config = config,
   },
   run = function(run)
-    local app = deploy.app(run.config)
-    app:each(function(host) app:print_exec(host, run.command, { role = run.role }) end)
+    app:show(function(host) return app:exec(host, run.command, { role = run.role }) end)
   end,
 }

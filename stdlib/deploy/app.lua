@@ -10,7 +10,6 @@ local release = require "deploy.release"
 local report = require "native.report"
 local secrets = require "deploy.secrets"
 local side_by_side = require "deploy.side_by_side"
-local text = require "native.text"
 local try = require "deploy.try"
 local yaml = require "native.yaml"
 
@@ -162,18 +161,34 @@ function App:serving(host, role_name)
     { host = host.name, hint = "deploy first" })
 end
 
---- Runs `fn` for every server side by side; all are heard before the first failure is raised.
+--- Asks every server side by side, shows what each says in the order of the servers, then raises the first failure.
 --- @async
---- @param fn fun(host: Host)
-function App:each(fn)
-  side_by_side(self.hosts, "each", fn, "finish")
+--- @param fn fun(host: Host): string, table?  text to show, and an error beside it
+function App:show(fn)
+  local said = side_by_side(self.hosts, "show", function(host)
+    local ok, said, err = pcall(fn, host)
+    if ok then return { text = said, error = err } end
+    return { text = "", error = fail.normal(said) }
+  end)
+  local first
+  for index, host in ipairs(self.hosts) do
+    local one = said[index]
+    if one.text ~= "" then report.text(one.text, host.name) end
+    if one.error and first then
+      first.also = first.also or {}
+      table.insert(first.also, one.error)
+    end
+    first = first or one.error
+  end
+  if first then error(first, 0) end
 end
 
---- Says what serves on a server and what is kept beside it.
+--- What serves on a server and what is kept beside it, a line per role.
 --- @async
 --- @param host Host
-function App:print_status(host)
-  local look = self:look(host)
+--- @return string
+function App:status(host)
+  local look, lines = self:look(host), {}
   for _, role in ipairs(self:roles(host)) do
     local current, kept = pick.current(look, role), {}
     for _, facts in ipairs(pick.releases(look, role.name)) do
@@ -182,35 +197,36 @@ function App:print_status(host)
       end
     end
     local serves = current and ("%s (%s)"):format(current.version or current.name, current.state) or "nothing serves"
-    report.text(("%-10s %s%s\n"):format(role.name, serves, #kept > 0 and ", kept: " .. table.concat(kept, " ") or ""),
-      host.name)
+    local beside = #kept > 0 and ", kept: " .. table.concat(kept, " ") or ""
+    lines[#lines + 1] = ("%-10s %s%s\n"):format(role.name, serves, beside)
   end
+  return table.concat(lines)
 end
 
 --- The last log lines of what serves.
 --- @async
 --- @param host Host
 --- @param given? { lines?: integer, role?: string }
-function App:print_logs(host, given)
+--- @return string
+function App:logs(host, given)
   given = given or {}
-  local logs = host.docker:logs(self:serving(host, given.role).id, { tail = given.lines or 100 })
-  report.text(text.clean(logs.text), host.name)
+  return host.docker:logs(self:serving(host, given.role).id, { tail = given.lines or 100 }).text
 end
 
---- Runs a command inside what serves and shows what it says. Raises `app.exec` for an exit code other than 0.
+--- Runs a command inside what serves: what it says, and `app.exec` for an exit code other than 0.
 --- @async
 --- @param host Host
 --- @param command string[]
 --- @param given? { role?: string }
-function App:print_exec(host, command, given)
+--- @return string
+--- @return table? error
+function App:exec(host, command, given)
   local target = self:serving(host, given and given.role)
   local result = host.docker:exec(target.id, command)
-  report.text(text.clean(result.stdout), host.name)
-  if result.stderr ~= "" then report.text(text.clean(result.stderr), host.name) end
-  if result.code ~= 0 then
-    fail.raise("app.exec", ("%s in %s: exit code %d"):format(command[1], target.name, result.code),
-      { host = host.name, code = result.code })
-  end
+  local said = result.stdout .. result.stderr
+  if result.code == 0 then return said end
+  local message = ("%s in %s: exit code %d"):format(command[1], target.name, result.code)
+  return said, fail.make("app.exec", message, { host = host.name, code = result.code })
 end
 
 release.extend(App)
