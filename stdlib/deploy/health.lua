@@ -54,6 +54,10 @@ local function while_alive(host, container, fn)
     worker:cancel("the container ended")
   end, { name = "watch over " .. container.name, observed = true })
   local ok, value = pcall(task.join, worker)
+  if not ok and fail.normal(value).kind == "app.exited" and not value.code and task.cancellation() == nil then
+    -- It ended before we watched, and was started again since: its next end says how.
+    pcall(task.within, STORY_DEADLINE, "the end of " .. container.name, function() task.join(watcher) end)
+  end
   watcher:cancel("not needed any more")
   pcall(task.join, watcher)
   if ok then return value end
@@ -63,16 +67,22 @@ local function while_alive(host, container, fn)
   error(value, 0)
 end
 
-local function address_of(host, container, network)
+--- Raises `app.exited` for a container that is down, and for a fresh one that was down since its start: the engine
+--- starts it again and again.
+local function check_up(container, found, fresh)
+  local up = found.running and found.state ~= "restarting"
+  if up and not (fresh and found.restart_count > 0) then return end
+  fail.raise("app.exited", ("%s ended"):format(container.name), { code = not up and found.exit_code or nil })
+end
+
+local function address_of(host, container, network, fresh)
   local found = host.docker:inspect(container.id)
-  if not found.running then
-    fail.raise("app.exited", ("%s is not running"):format(container.name), { code = found.exit_code })
-  end
+  check_up(container, found, fresh)
   local attached = found.networks[network]
   if not attached or attached.ip == "" then
     fail.raise("app.unready", ("%s has no address in network %s"):format(container.name, network), { host = host.name })
   end
-  return attached.ip, found
+  return attached.ip
 end
 
 --- Probes of the container, for people: `http://172.18.0.3:80/up`.
@@ -82,7 +92,7 @@ local function url_of(ip, health)
 end
 
 local function answers(host, container, network, health, fresh)
-  local ip = address_of(host, container, network)
+  local ip = address_of(host, container, network, fresh)
   local url = url_of(ip, health)
   local options = { interval = health.interval, timeout = health.timeout, within = health.deadline,
     expect = health.expect, fresh = true, headers = health.host and { Host = health.host } or nil }
@@ -99,9 +109,7 @@ end
 
 local function runs(host, container, settle, fresh)
   local found = host.docker:inspect(container.id)
-  if not found.running then
-    fail.raise("app.exited", container.name .. " is not running", { code = found.exit_code })
-  end
+  check_up(container, found, fresh)
   if found.health == "" or found.health == "healthy" then
     local ms = fresh and text.parse_duration(settle) or 0
     task.sleep(ms)
