@@ -32,7 +32,7 @@ local function ship(run, app, version)
   })
   step("pull the image", {
     run = function() return app:pull(host, version, seen) end,
-    undo = function() app:unpull(host, version, seen) end,
+    undo = function(_, pulled) app:unpull(host, version, seen, pulled) end,
   })
   local started = step("start the container", {
     run = function() return app:start(host, version, seen) end,

@@ -63,7 +63,7 @@ deploy.command "deploy" {
     run:step("pull the image", {
       on = app.hosts, parallel = 20, retries = 2, timeout = "10m",
       run = function(host) return app:pull(host, run.version, seen[host]) end,
-      undo = function(host) app:unpull(host, run.version, seen[host]) end,
+      undo = function(host, pulled) app:unpull(host, run.version, seen[host], pulled) end,
     })
 
     local started = run:step("start the new version", {

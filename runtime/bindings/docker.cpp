@@ -208,8 +208,9 @@ int list_images(lua_State* L) {
     lua::Options options(L, 2, "docker.list_images");
     const std::string reference = options.string("reference").value_or("");
     const auto labels = options.strings("labels").value_or(std::vector<std::string>());
+    const bool nameless = options.boolean("nameless").value_or(false);
     options.finish();
-    return push_op(L, docker::list_images(self(L), reference, labels));
+    return push_op(L, docker::list_images(self(L), reference, labels, nameless));
   });
 }
 int tag_image(lua_State* L) {

@@ -25,6 +25,7 @@ local PROXIES = { kamal_proxy = "proxy.kamal_proxy", caddy = "proxy.caddy" }
 --- @field containers table<string, Facts>  of this service, by name
 --- @field proxy ProxyLook
 --- @field routes table<string, { container: string, port: integer }>  by role: what gets its traffic
+--- @field nameless string[]  IDs of images without a name, where a version was asked for
 
 --- @class App
 --- @field config AppConfig
@@ -125,9 +126,10 @@ function App:look(host, version)
     function() return image and try(docker.inspect_image, docker, image) or false end,
     function() return try(docker.inspect_network, docker, self.config.network) or false end,
     function() return self.proxy:look(host) end,
+    function() return version and self:nameless_images(host) or {} end,
   }, "look", function(fn) return fn() end)
   local look = { containers = found[1], image = found[2] and found[2].id or nil, network = found[3] and true or false,
-    proxy = found[4], routes = {} }
+    proxy = found[4], nameless = found[5], routes = {} }
   for _, role in ipairs(self:proxied(host)) do
     look.routes[role.name] = look.proxy.routes[container.route_name(self.config.service, role.name)]
   end

@@ -7,11 +7,14 @@ local health = require "deploy.health"
 local json = require "native.json"
 local pick = require "deploy.pick"
 local side_by_side = require "deploy.side_by_side"
+local task = require "native.task"
 local text = require "native.text"
 local try = require "deploy.try"
 
 local M = {}
 local Release = {}
+
+local LATE_LOOKS, LATE_PAUSE = 3, 300  -- ms; for what an engine still does for a process that is gone
 
 --- @class Started  what a start made of a version on one server
 --- @field roles table<string, { id: string, name: string, fresh: boolean, route: table? }>
@@ -31,13 +34,50 @@ function Release:pull(host, version, before)
   return { unchanged = pulled.changed == false }
 end
 
+--- IDs of the images on a server that have no name.
+--- @async
+--- @param host Host
+--- @return string[]
+function Release:nameless_images(host)
+  local ids = {}
+  for index, image in ipairs(host.docker:list_images { nameless = true }) do ids[index] = image.id end
+  return ids
+end
+
+--- Whether there is an image without a name that was not there before.
+function Release:_has_new_nameless(host, before)
+  local known = {}
+  for _, id in ipairs(before.nameless) do known[id] = true end
+  for _, id in ipairs(self:nameless_images(host)) do
+    if not known[id] then return true end
+  end
+  return false
+end
+
+--- The engine goes on for a moment with a pull that nobody waits for any more, and keeps the image without a name
+--- (20.10: always where its layers are there). Pulled again it gets the name by which it can be told from somebody else's.
+function Release:_finish_pull(host, version, before)
+  local docker = host.docker
+  for look = 1, LATE_LOOKS do
+    local now = try(docker.inspect_image, docker, self:image(version))
+    if now and now.id ~= before.image then return end
+    if self:_has_new_nameless(host, before) then
+      pcall(docker.pull, docker, self:image(version), { credentials = self._credentials })
+      return
+    end
+    if look < LATE_LOOKS then task.sleep(LATE_PAUSE) end
+  end
+end
+
 --- Takes back a pull: the tag means what it meant before, and an image that came with it goes.
 --- @async
 --- @param host Host
 --- @param version string
 --- @param before Look
-function Release:unpull(host, version, before)
+--- @param pulled table?  what the pull returned; nil: it did not come to its end
+function Release:unpull(host, version, before, pulled)
   local docker, ref = host.docker, self:image(version)
+  if not pulled and (not before.image or self.config.pull == "always") then self:_finish_pull(host, version, before) end
   local now = try(docker.inspect_image, docker, ref)
   if not now or now.id == before.image then return end
   if not before.image then

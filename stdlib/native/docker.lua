@@ -139,8 +139,8 @@ function Docker:inspect_image(image)
 end
 
 --- @async
---- @param options? { reference?: string, labels?: string[] }
----   reference: "registry/name" or with a tag; labels: "a" or "a=b"
+--- @param options? { reference?: string, labels?: string[], nameless?: boolean }
+---   reference: "registry/name" or with a tag; labels: "a" or "a=b"; nameless: those without any name
 --- @return { id: string, tags: string[], digests: string[], created: integer, bytes: integer, labels: table }[]
 function Docker:list_images(options)
   return await(self._raw:list_images(options))

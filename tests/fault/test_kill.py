@@ -5,7 +5,8 @@ the time: also between the kill and what repairs it, no request may fail.
 """
 
 import signal
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from faultkit import FULL, LIGHT, Lab, Site, mark
 from prodkit import CADDY, KAMAL, summary_line
@@ -71,8 +72,8 @@ class Point:
         return found
 
 
-def _work(kind, shard):
-    """One lab's share of the points; returns (points, what the load found, failed requests)."""
+def _work(kind, shard, stop):
+    """One lab's share of the points; returns (rows of a deploy, points, what the load found)."""
     with Lab(hosts=3) as lab:
         site = Site(lab, kind=kind)
         rows = site.learn()
@@ -80,6 +81,8 @@ def _work(kind, shard):
         marks, seen = [], set()
         with lab.load(**LIGHT) as load:
             for fault in faults[shard::LABS]:
+                if stop.is_set():  # another lab has failed
+                    break
                 seen.add(Point(site, fault, marks).run("abort"))
                 seen.add(Point(site, fault, marks).run("resume"))
             summary = load.stop()
@@ -89,8 +92,14 @@ def _work(kind, shard):
 
 
 def _every_point(kind):
+    stop = threading.Event()
+    shares = []
     with ThreadPoolExecutor(max_workers=LABS) as pool:
-        shares = list(pool.map(lambda shard: _work(kind, shard), range(LABS)))
+        for share in as_completed([pool.submit(_work, kind, shard, stop) for shard in range(LABS)]):
+            if share.exception():
+                stop.set()
+                raise share.exception()
+            shares.append(share.result())
     rows = {rows for rows, _, _ in shares}
     assert len(rows) == 1, f"a deploy writes a different number of rows each time: {rows}"
     points = sum(count for _, count, _ in shares)

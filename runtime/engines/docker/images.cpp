@@ -143,11 +143,13 @@ Op<Json> inspect_image(ClientPtr client, const std::string& image) {
       image_shape);
 }
 
-Op<Json> list_images(ClientPtr client, const std::string& reference, const std::vector<std::string>& labels) {
+Op<Json> list_images(ClientPtr client, const std::string& reference, const std::vector<std::string>& labels,
+                     bool nameless) {
   Ask ask{.what = "list images", .path = "/images/json"};
-  ask.query = {
-      {"filters", filters({{"label", labels},
-                           {"reference", reference.empty() ? std::vector<std::string>() : std::vector{reference}}})}};
+  using Texts = std::vector<std::string>;
+  ask.query = {{"filters", filters({{"label", labels},
+                                    {"reference", reference.empty() ? Texts() : Texts{reference}},
+                                    {"dangling", nameless ? Texts{"true"} : Texts()}})}};
   return reshaped(ask_json(std::move(client), std::move(ask)), image_list_shape);
 }
 

@@ -61,7 +61,8 @@ Op<Pulled> pull(ClientPtr client, const std::string& image, std::optional<Creden
 ///   stop_signal, healthcheck, raw }
 Op<Json> inspect_image(ClientPtr client, const std::string& image);
 /// [{ id, tags[], digests[], created (seconds), bytes, labels{} }]; `labels` as "name" or "name=value".
-Op<Json> list_images(ClientPtr client, const std::string& reference = {}, const std::vector<std::string>& labels = {});
+Op<Json> list_images(ClientPtr client, const std::string& reference = {}, const std::vector<std::string>& labels = {},
+                     bool nameless = false);
 Op<core::Unit> tag_image(ClientPtr client, const std::string& image, const std::string& target);
 /// { untagged[], deleted[] }. `docker.conflict` while a container uses it and `force` is false.
 Op<Json> remove_image(ClientPtr client, const std::string& image, bool force = false);
