@@ -52,7 +52,9 @@ local M = {}
 --- @return Journal
 function M.open(options)
   options = options or {}
-  local journal = { _who = { user = options.user, host = options.host, actor = options.actor, version = options.version } }
+  local journal = {
+    _who = { user = options.user, host = options.host, actor = options.actor, version = options.version },
+  }
   journal._raw = await(raw.open(options.create ~= false))
   return setmetatable(journal, Journal)
 end
@@ -81,8 +83,8 @@ function Journal:take_over(takeover)
   return await(self._raw:take_over(with_who(self, takeover)))
 end
 
---- Adds a row to the run that this process owns: `{ type = "step", ordinal, name }`, `{ type = "once", name, value }` or
---- `{ type = "task", step, host, state, result, error, attempt, ms }`, each with `run`. Secrets are masked.
+--- Adds a row to the run that this process owns: `{ type = "step", ordinal, name }`, `{ type = "once", name, value }`
+--- or `{ type = "task", step, host, state, result, error, attempt, ms }`, each with `run`. Secrets are masked.
 --- Raises `journal.not_owner`, `journal.too_large`, `journal.io`.
 --- @async
 --- @param row table

@@ -12,7 +12,7 @@ namespace {
 
 class Folder {
  public:
-  Folder() : path_((std::filesystem::temp_directory_path() / "deployrun-test-XXXXXX").string()) {
+  Folder() : path_((std::filesystem::temp_directory_path() / ("deployrun-test-" + std::string(6, 'X'))).string()) {
     REQUIRE(::mkdtemp(path_.data()) != nullptr);
   }
   Folder(const Folder&) = delete;

@@ -11,7 +11,7 @@ namespace deployrun::test {
 
 class Scratch {
  public:
-  Scratch() : folder_((std::filesystem::temp_directory_path() / "deployrun-test-XXXXXX").string()) {
+  Scratch() : folder_((std::filesystem::temp_directory_path() / ("deployrun-test-" + std::string(6, 'X'))).string()) {
     if (::mkdtemp(folder_.data()) == nullptr) throw std::runtime_error("no folder for the test");
   }
   Scratch(const Scratch&) = delete;
