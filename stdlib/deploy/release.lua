@@ -54,7 +54,7 @@ function Release:_has_new_nameless(host, before)
   return false
 end
 
---- The engine goes on for a moment with a pull that nobody waits for any more, and keeps the image without a name (20.10
+--- The engine goes on for a moment with a pull that nobody waits for any more, and keeps its image nameless (20.10
 --- does where the layers are there). Pulled again it gets the name by which it can be told from somebody else's.
 function Release:_finish_pull(host, version, before)
   local docker = host.docker
