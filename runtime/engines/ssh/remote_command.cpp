@@ -77,6 +77,7 @@ void RemoteCommand::start(Events events) {
         if (!opened) return end(opened.error());
         channel_ = std::move(opened).value();
         state_ = State::starting;
+        session_->transport().ask();
         session_->transport().add(this);
         session_->transport().pump();
       },

@@ -93,6 +93,7 @@ bool Session::pick() {
     }
     current_ = *at;
     waiting_.erase(at);
+    transport_->ask();
     if (session) ++used_;
     return true;
   }

@@ -51,6 +51,7 @@ void ChannelStream::write(std::string bytes, Written done) {
   output_ = std::move(bytes);
   taken_ = 0;
   written_ = std::move(done);
+  session_->transport().ask();
   session_->transport().pump_later();
 }
 

@@ -125,7 +125,8 @@ void Transport::flush() {
     }
     sent_ += static_cast<std::size_t>(count);
     bytes_out_ += static_cast<std::uint64_t>(count);
-    asked_ = true;
+    if (login_ || asking_) asked_ = true;
+    asking_ = false;
   }
   compact(out_, sent_);
 }
@@ -230,6 +231,7 @@ bool Transport::reap() {
 void Transport::keep_alive() {
   libssh2_keepalive_config(session_, 1, 2);
   heard_ = core::Loop::now();
+  login_ = false;
   arm_probe();
 }
 
@@ -248,7 +250,9 @@ void Transport::probe() {
   pump();
   if (over_) return;
   const auto silence = std::chrono::duration_cast<core::Milliseconds>(core::Loop::now() - heard_);
-  if (probed_ && silence >= kSilence && core::Loop::now() - *probed_ >= kProbe) {
+  // With our own buffer full nothing is read, and nothing can be concluded.
+  const bool listening = in_.size() - taken_ < kInLimit;
+  if (probed_ && listening && silence >= kSilence && core::Loop::now() - *probed_ >= kProbe) {
     return fail(lost_error("no answer for " + std::to_string(silence.count() / 1000) + " s"));
   }
   if (silence >= kProbe) {

@@ -83,8 +83,10 @@ class Transport final : public std::enable_shared_from_this<Transport> {
   static bool fatal(long code) noexcept;
   core::Error lost_error(const std::string& why) const;
 
-  /// How often an answer was waited for: bytes came in after bytes had gone out. A command on an open connection is
-  /// one.
+  /// To be called when something goes out that is worth nothing before its answer: an opening, a command, a request.
+  void ask() noexcept { asking_ = true; }
+  /// How often an answer was waited for: the login's every exchange, then the first bytes to come in after something
+  /// that `ask` announced has gone out. A command on an open connection is one; several at once share theirs.
   std::uint64_t round_trips() const noexcept { return round_trips_; }
   std::uint64_t bytes_in() const noexcept { return bytes_in_; }
   std::uint64_t bytes_out() const noexcept { return bytes_out_; }
@@ -132,7 +134,9 @@ class Transport final : public std::enable_shared_from_this<Transport> {
   core::Timer probe_timer_;
   core::Instant heard_{};
   std::optional<core::Instant> probed_;  // when the oldest unanswered probe went out
-  bool asked_ = false;                   // bytes went out since the last ones came in
+  bool asking_ = false;                  // among what is not sent yet is something to be answered
+  bool asked_ = false;                   // it went out, and nothing has come in since
+  bool login_ = true;                    // everything is to be answered
   std::uint64_t round_trips_ = 0;
   std::uint64_t bytes_in_ = 0;
   std::uint64_t bytes_out_ = 0;
