@@ -101,6 +101,13 @@ local function hint_for(request, result)
     message = ("then: deployrun %s --abort tries the rest again"):format(request.recipe) }
 end
 
+--- `print` of a recipe: through the reporter, where secrets are masked and control sequences taken out.
+local function recipe_print(...)
+  local words = {}
+  for i = 1, select("#", ...) do words[i] = tostring((select(i, ...))) end
+  report.text(table.concat(words, "\t"))
+end
+
 --- Runs one invocation.
 --- @async
 --- @param request Request
@@ -109,6 +116,7 @@ function M.main(request)
   local began = task.now()
   local run, result, chosen
   local ok, err = pcall(function()
+    rawset(_G, "print", recipe_print)
     request.info.recipe_hash = text.sha256(request.source)
     check.recipe(request.recipe, request.source)
     request.chunk()
