@@ -1,5 +1,5 @@
---- What a recipe requires: `local deploy = require "deploy"`. The words of the language; the knowledge is in deploy/ and
---- proxy/ (docs/recipes.md).
+--- What a recipe requires: `local deploy = require "deploy"`. The words of the language; the knowledge is in
+--- deploy/ and proxy/ (docs/recipes.md).
 
 local command = require "deploy.command"
 local fail = require "native.fail"

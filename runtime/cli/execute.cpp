@@ -58,7 +58,8 @@ core::Error interrupted(int number) {
 }  // namespace
 
 int execute(World& world, const Options& options, const std::string& module, const std::string& function,
-            const std::function<core::Result<int>(lua::Runtime&)>& prepare) {
+            const std::function<core::Result<int>(lua::Runtime&)>& prepare,
+            const std::function<int(lua_State*)>& finish) {
   lua::RuntimeOptions vm;
   vm.stdlib = embedded_stdlib();
   vm.stdlib_folder = options.stdlib;
@@ -93,7 +94,7 @@ int execute(World& world, const Options& options, const std::string& module, con
     return 1;
   }
   task->push_value(runtime.state());
-  const int code = static_cast<int>(lua_tointeger(runtime.state(), -1));
+  const int code = finish ? finish(runtime.state()) : static_cast<int>(lua_tointeger(runtime.state(), -1));
   lua_pop(runtime.state(), 1);
   return code;
 }

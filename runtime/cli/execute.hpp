@@ -10,9 +10,11 @@
 
 namespace deployrun::cli {
 
-/// `prepare` leaves the arguments on the stack and returns how many; an error there ends with exit code 2.
-/// The first SIGINT, SIGTERM or SIGHUP cancels the entry's task; the second ends the process at once.
+/// `prepare` leaves the arguments on the stack and returns how many; an error there ends with exit code 2. `finish`
+/// (may be empty) reads the function's value from the top of the stack; without it the value is the exit code. The
+/// first SIGINT, SIGTERM or SIGHUP cancels the entry's task; the second ends the process at once.
 int execute(World& world, const Options& options, const std::string& module, const std::string& function,
-            const std::function<core::Result<int>(lua::Runtime&)>& prepare);
+            const std::function<core::Result<int>(lua::Runtime&)>& prepare,
+            const std::function<int(lua_State*)>& finish = {});
 
 }  // namespace deployrun::cli

@@ -31,7 +31,9 @@ local PARAM = {
   type = { "string" }, default = { "any" }, help = { "string" }, required = { "boolean" }, positional = { "boolean" },
   rest = { "boolean" }, choices = { "table" },
 }
-local TYPES = { string = true, integer = true, number = true, boolean = true, duration = true }
+local TYPE_NAMES = { "string", "integer", "number", "boolean", "duration" }
+local TYPES = {}
+for _, name in ipairs(TYPE_NAMES) do TYPES[name] = true end
 
 --- The commands of the recipe that is being read, by name and in order.
 --- @class Registry
@@ -52,7 +54,7 @@ local function check_params(params, what)
     options.check(param, PARAM, where)
     if param.type and not TYPES[param.type] then
       fail.usage(("%s: unknown type `%s`"):format(where, param.type),
-        { hint = text.nearest_hint(param.type, { "string", "integer", "number", "boolean", "duration" }), token = param.type })
+        { hint = text.nearest_hint(param.type, TYPE_NAMES), token = param.type })
     end
   end
 end
@@ -81,7 +83,8 @@ end
 --- @return Command
 function M.choose(registry, word)
   if #registry.list == 0 then
-    fail.usage("the recipe declares no command", { hint = "declare one: deploy.command \"deploy\" { run = function(run) … end }" })
+    fail.usage("the recipe declares no command",
+      { hint = "declare one: deploy.command \"deploy\" { run = function(run) … end }" })
   end
   if word == nil then
     if #registry.list == 1 then return registry.list[1] end
@@ -227,8 +230,9 @@ function M.help(registry, recipe)
     lines[#lines + 1] = ("  %-12s %s%s"):format(command.name, command.help, command.default and " (default)" or "")
     for _, name in ipairs(names_of(command)) do
       local param = command.params[name:gsub("-", "_")]
-      local left = param.rest and name:upper() .. " …" or (param.positional and "[--" .. name .. "] " or "--" .. name .. " ")
-        .. (param.type == "boolean" and "" or (param.type or "text"):upper())
+      local flag = param.positional and "[--" .. name .. "] " or "--" .. name .. " "
+      local left = param.rest and name:upper() .. " …"
+        or flag .. (param.type == "boolean" and "" or (param.type or "text"):upper())
       lines[#lines + 1] = ("      %-24s %s"):format(left, param.help or "")
     end
   end

@@ -40,7 +40,8 @@ end
 local function take_over(request, journal)
   local record = journal:unfinished()
   if not record then
-    fail.usage(("nothing to %s: no run is unfinished"):format(request.mode), { hint = "deployrun history shows past runs" })
+    fail.usage(("nothing to %s: no run is unfinished"):format(request.mode),
+      { hint = "deployrun history shows past runs" })
   end
   if record.recipe ~= request.info.recipe then
     fail.usage(("run %s belongs to %s, not to %s"):format(record.id, record.recipe, request.info.recipe),
@@ -57,7 +58,8 @@ local function take_over(request, journal)
     end
   end
   if undoing and request.mode == "resume" then
-    fail.usage(("run %s was already being undone"):format(record.id), { hint = ("deployrun %s --abort"):format(record.recipe) })
+    fail.usage(("run %s was already being undone"):format(record.id),
+      { hint = ("deployrun %s --abort"):format(record.recipe) })
   end
   return journal:take_over { run = record.id, mode = request.mode }
 end
@@ -128,7 +130,9 @@ function M.main(request)
     end
     run, result, chosen = execute(request, registry)
   end)
-  if not ok then result = { state = task.cancellation() and "cancelled" or "failed_undone", error = fail.normal(err) } end
+  if not ok then
+    result = { state = task.cancellation() and "cancelled" or "failed_undone", error = fail.normal(err) }
+  end
   if result.state == "cancelled" and task.cancellation() then result.error = task.cancellation() end
   pcall(task.shielded, CLOSE_DEADLINE, "closing connections", function() require("deploy.host").close_all() end)
   local code = outcome.exit_code(result)

@@ -6,7 +6,8 @@ local text = require "native.text"
 local M = {}
 
 --- @class OptionSpec
---- @field [1] string          type: string, number, integer, boolean, function, table, duration, host, any; several joined by "|"
+--- @field [1] string          type: string, number, integer, boolean, function, table, duration, host, any;
+---                            several joined by "|"
 --- @field required? boolean
 
 local function is_a(value, wanted)
@@ -45,11 +46,13 @@ function M.check(options, spec, what)
   for _, name in ipairs(given) do
     local rule = spec[name]
     if not rule then
-      fail.usage(("%s: unknown option `%s`"):format(what, name), { hint = text.nearest_hint(name, names), token = name })
+      fail.usage(("%s: unknown option `%s`"):format(what, name),
+        { hint = text.nearest_hint(name, names), token = name })
     end
     if not matches(options[name], rule[1]) then
-      fail.usage(("%s: option `%s` must be %s, got %s"):format(what, name, shown(rule[1]),
-        type(options[name]) == "string" and '"' .. options[name] .. '"' or "a " .. type(options[name])), { token = name })
+      local given_value = options[name]
+      local got = type(given_value) == "string" and '"' .. given_value .. '"' or "a " .. type(given_value)
+      fail.usage(("%s: option `%s` must be %s, got %s"):format(what, name, shown(rule[1]), got), { token = name })
     end
   end
   for _, name in ipairs(names) do

@@ -1,5 +1,5 @@
---- A run: one execution of a command. Hands its steps to deploy/step.lua, keeps their order for undo, and replays what a
---- journal already holds when an interrupted run is resumed or aborted.
+--- A run: one execution of a command. Hands its steps to deploy/step.lua, keeps their order for undo, and replays what
+--- a journal already holds when an interrupted run is resumed or aborted.
 
 local fail = require "native.fail"
 local report = require "native.report"
@@ -22,7 +22,7 @@ local FINAL_DEADLINE = 3600000  -- ms for a final step, which a cancellation doe
 --- Raised inside the recipe to leave it once an abort has replayed all that was recorded.
 local REPLAYED = {}
 
---- @param context { journal: table?, info: table, params: table, record: table?, mode: string, localhost: Host, force: boolean }
+--- @param context { journal: table?, info: table, params: table, record: table?, mode: string, localhost: Host }
 ---        `mode`: "run", "resume", "abort"; `record`: what the journal holds of the run (not with "run");
 ---        no journal: a command that only reads
 --- @return Run
@@ -61,7 +61,8 @@ local function adopt(self, step)
   local recorded = recorded_step(self, step.ordinal)
   if not recorded then return false end
   if recorded.name ~= step.name then
-    fail.raise("recipe.changed", ("step %d was %q when the run began and is %q now"):format(step.ordinal, recorded.name, step.name),
+    local message = ("step %d was %q when the run began and is %q now"):format(step.ordinal, recorded.name, step.name)
+    fail.raise("recipe.changed", message,
       { hint = "bring the recipe back to what it was, then try again" })
   end
   local by_name = {}
@@ -69,7 +70,8 @@ local function adopt(self, step)
   for _, entry in ipairs(recorded.tasks) do
     local host = by_name[entry.host]
     if not host then
-      fail.raise("recipe.changed", ("step %q ran on %s, which the recipe does not name any more"):format(step.name, entry.host),
+      local message = ("step %q ran on %s, which the recipe does not name any more"):format(step.name, entry.host)
+      fail.raise("recipe.changed", message,
         { hint = "name the host again, then try again" })
     end
     step.tasks[entry.host] = { host = host, state = entry.state, result = entry.result, attempt = entry.attempt or 1 }
@@ -104,7 +106,7 @@ local function execute(self, step)
   task.shielded(FINAL_DEADLINE, step.name, function() step_module.execute(self, step) end)
   if task.cancellation() then
     report.emit { type = "log", level = "warn", step = step.name,
-      message = ("%s: interrupted too late, %q cannot be undone and was finished"):format(task.cancellation().message, step.name) }
+      message = ("%s: too late, %q cannot be undone and was finished"):format(task.cancellation().message, step.name) }
   end
 end
 
@@ -119,7 +121,8 @@ function Run:step(name, declaration)
   step.ordinal = #self.steps + 1
   local before = self.steps[#self.steps]
   if before and before.options.final and not declaration.final then
-    fail.usage(("step %q comes after the final step %q"):format(name, before.name), { hint = "a final step is the last one" })
+    fail.usage(("step %q comes after the final step %q"):format(name, before.name),
+      { hint = "a final step is the last one" })
   end
   if context.mode == "abort" then
     if not adopt(self, step) then error(REPLAYED, 0) end

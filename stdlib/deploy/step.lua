@@ -23,14 +23,15 @@ local ROW_DEADLINE = 30000  -- ms for one row on this machine's disk
 --- @class StepOptions
 --- @field on? Host|Host[]        nil: once, on this machine
 --- @field parallel? integer      hosts at a time; default: all
---- @field rolling? { first?: integer, limit?: integer|string, wait?: string }  batches: `first` hosts alone, then `limit` at a time
+--- @field rolling? { first?: integer, limit?: integer|string, wait?: string }  `first` hosts, then `limit` at a time
 --- @field retries? integer       further attempts for a task that failed; a step's `run` is repeatable
 --- @field timeout? string        for one attempt of one task
 --- @field when? boolean|fun(host: Host): boolean
---- @field on_failure? "cancel"|"finish"|"continue"  siblings are cancelled (default) or may finish, then all is undone; "continue": reported only
+--- @field on_failure? "cancel"|"finish"|"continue"  siblings are cancelled (default) or may finish, then all is undone;
+---                               "continue": reported only
 --- @field reads? boolean         changes nothing
---- @field final? boolean         cannot be undone, and comes last: once a task of it began the run only goes forward. Interrupting it
----        waits for its end, --abort finishes it, failures are reported only
+--- @field final? boolean         cannot be undone, and comes last: once a task of it began the run only goes forward.
+---        Interrupting it waits for its end, --abort finishes it, failures are reported only
 --- @field run fun(host: Host): any          its result is journaled (JSON)
 --- @field undo? fun(host: Host, result: any)  nil result: it was half done. Repeatable, and may run in another process
 
@@ -45,11 +46,13 @@ function M.new(name, declaration, localhost)
   options.check(declaration, STEP, what)
   if declaration.rolling then options.check(declaration.rolling, ROLLING, what .. ", rolling") end
   if declaration.rolling and declaration.parallel then
-    fail.usage(what .. ": `rolling` and `parallel` exclude each other", { hint = "rolling.limit says how many at a time" })
+    fail.usage(what .. ": `rolling` and `parallel` exclude each other",
+      { hint = "rolling.limit says how many at a time" })
   end
   local mode = declaration.on_failure or "cancel"
   if not ON_FAILURE[mode] then
-    fail.usage(("%s: on_failure must be \"cancel\", \"finish\" or \"continue\", got %q"):format(what, mode), { token = mode })
+    fail.usage(("%s: on_failure must be \"cancel\", \"finish\" or \"continue\", got %q"):format(what, mode),
+      { token = mode })
   end
   if declaration.final then
     if declaration.undo then fail.usage(what .. ": a final step has no undo") end
@@ -82,7 +85,9 @@ function M.batches(step)
   local limit = rolling.limit or 1
   if type(limit) == "string" then
     local percent = tonumber(limit:match("^(%d+)%%$"))
-    if not percent then fail.usage(("step %q: rolling.limit is a number or \"25%%\""):format(step.name), { token = limit }) end
+    if not percent then
+      fail.usage(("step %q: rolling.limit is a number or \"25%%\""):format(step.name), { token = limit })
+    end
     limit = math.max(1, math.floor(#step.hosts * percent / 100))
   end
   local batches, index = {}, 1

@@ -22,7 +22,8 @@ local function undo_task(run, step, host, record)
   local ms = math.floor(task.now() - began + 0.5)
   if ok then
     record.state = "undone"
-    run:_append { type = "task", step = step.ordinal, host = host.name, state = "undone", attempt = record.attempt, ms = ms }
+    run:_append { type = "task", step = step.ordinal, host = host.name, state = "undone", attempt = record.attempt,
+      ms = ms }
     report.emit { type = "task.finished", step = step.name, host = host.name, state = "undone", ms = ms }
     return
   end
@@ -31,12 +32,13 @@ local function undo_task(run, step, host, record)
   record.state = "undo_failed"
   run:_append { type = "task", step = step.ordinal, host = host.name, state = "undo_failed", error = err,
     attempt = record.attempt, ms = ms }
-  report.emit { type = "task.finished", step = step.name, host = host.name, state = "undo_failed", ms = ms, error = err }
+  report.emit { type = "task.finished", step = step.name, host = host.name, state = "undo_failed", ms = ms,
+    error = err }
   error(err, 0)
 end
 
---- Undoes all of `run.steps`. After a failure on a host, that host's earlier steps stay: undoing below a step that still
---- stands could stop what serves.
+--- Undoes all of `run.steps`. After a failure on a host, that host's earlier steps stay: undoing below a step that
+--- still stands could stop what serves.
 --- @async
 --- @param run Run
 --- @return table[] failures  errors; empty when everything is undone

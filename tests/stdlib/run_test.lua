@@ -54,7 +54,9 @@ local function recipe(log, fail_at)
     if fail_at == what .. " " .. target.name then error({ kind = "x.broken", message = "broken" }, 0) end
   end
   return function(run)
-    run:step("look", { on = HOSTS, reads = true, parallel = 1, run = function(target) return { was = "v1", at = target.name } end })
+    run:step("look", { on = HOSTS, reads = true, parallel = 1, run = function(target)
+      return { was = "v1", at = target.name }
+    end })
     local started = run:step("start", {
       on = HOSTS, parallel = 1,
       run = function(target) act("start", target); return { id = "c-" .. target.name } end,
@@ -145,7 +147,9 @@ test.it("once gives the recorded value again", function()
   local journal = journal_in_memory()
   local calls = 0
   local function body(run)
-    return run:step("use", { run = function() return run:once("time", function() calls = calls + 1; return 42 end) end })
+    return run:step("use", { run = function()
+      return run:once("time", function() calls = calls + 1; return 42 end)
+    end })
   end
   new_run(journal):execute(body)
   local record = journal:fold()
@@ -218,7 +222,8 @@ test.it("a final step is neither interrupted nor undone", function()
 end)
 
 test.it("a failure in a final step is reported only", function()
-  local result = new_run(journal_in_memory()):execute(letting_go({}, function() error({ kind = "x.broken", message = "no" }, 0) end))
+  local function broken() error({ kind = "x.broken", message = "no" }, 0) end
+  local result = new_run(journal_in_memory()):execute(letting_go({}, broken))
   test.equal(result.state, "done")
 end)
 
@@ -245,7 +250,9 @@ end)
 test.it("after an undo that failed, that host's earlier steps stay and a person is asked", function()
   local undone = {}
   local result = new_run(journal_in_memory()):execute(function(run)
-    run:step("one", { on = HOSTS, run = function() return 1 end, undo = function(target) undone[#undone + 1] = target.name end })
+    run:step("one", { on = HOSTS, run = function() return 1 end, undo = function(target)
+      undone[#undone + 1] = target.name
+    end })
     run:step("two", { on = HOSTS, run = function() return 2 end, undo = function(target)
       if target.name == "web1" then error({ kind = "x.stuck", message = "stuck" }, 0) end
     end })
