@@ -250,14 +250,15 @@ def test_status_logs_exec_and_history():
 
 # --- secrets
 
-SECRETS = {"SHOP_TOKEN": "correct-horse/battery+staple", "REGISTRY_PASSWORD": "hunter2-lab-registry-42"}
+# The app prints its VERSION when it starts: a secret that comes back in logs.
+SECRETS = {"VERSION": "correct-horse/battery+staple", "REGISTRY_PASSWORD": "hunter2-lab-registry-42"}
 WITH_SECRETS = """\
 registry:
   username: lab
   password: REGISTRY_PASSWORD
 env:
   clear: { SHOP_COLOUR: turquoise-canary }
-  secret: [SHOP_TOKEN]
+  secret: [VERSION]
 """
 
 
@@ -316,8 +317,11 @@ def test_secrets_reach_the_app_and_nothing_else():
         assert [result.code for result in results] == [0, 0, 1, 1, 0, 0, 0], results
         for host in lab.hosts:
             env = host.engine.get(f"/containers/{container('v2')}/json")["Config"]["Env"]
-            assert f"SHOP_TOKEN={SECRETS['SHOP_TOKEN']}" in env and "SHOP_COLOUR=turquoise-canary" in env, env
+            assert f"VERSION={SECRETS['VERSION']}" in env and "SHOP_COLOUR=turquoise-canary" in env, env
+            assert f"starting version {SECRETS['VERSION']}" in host.engine.logs(container("v2"))
 
+        for result in (results[2], results[5]):  # what the app said of it is shown, without it
+            assert "starting version [secret:VERSION]" in result.out, result
         for result in results:
             assert not any(needle in (result.out + result.err).encode() for needle in needles), result
         kept = [path for path in place.rglob("*") if path.is_file() and path.name != "secrets"]
