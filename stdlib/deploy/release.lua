@@ -348,11 +348,12 @@ end
 
 --- Lets go of stopped containers: of each role the newest `retain` are kept, none that a newer one of the same version
 --- replaced; with them go images that nothing of this service uses any more. What is gone stays gone when a run is
---- undone.
+--- undone. Begun and not finished, it is repeated: `before` tells of which containers the images are left.
 --- @async
 --- @param host Host
+--- @param before Look
 --- @return { unchanged: boolean, note: string? }
-function Release:prune(host)
+function Release:prune(host, before)
   local docker, by_name, removed = host.docker, self:containers(host), {}
   for _, role in ipairs(self:roles(host)) do
     for _, facts in ipairs(pick.surplus(by_name, role.name, self.config.retain)) do
@@ -361,10 +362,13 @@ function Release:prune(host)
       removed[#removed + 1] = facts
     end
   end
-  local used, names = {}, {}
-  for _, facts in pairs(by_name) do used[facts.image] = true end
-  for index, facts in ipairs(removed) do
-    names[index] = facts.name
+  local used, names, there = {}, {}, {}
+  for index, facts in ipairs(removed) do names[index] = facts.name end
+  for _, facts in pairs(by_name) do used[facts.image], there[facts.id] = true, true end
+  for _, facts in pairs(before.containers) do
+    if not there[facts.id] then removed[#removed + 1] = facts end
+  end
+  for _, facts in ipairs(removed) do
     if not used[facts.image] then
       used[facts.image] = true
       pcall(docker.remove_image, docker, facts.ref)  -- refused where somebody else uses it: then it stays

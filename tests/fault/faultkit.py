@@ -26,6 +26,7 @@ FULL = os.environ.get("DEPLOYRUN_FULL") == "1"
 RETAIN = 2
 VERSION = re.compile(r"\br(\d+)\b")
 LIGHT = {"rate": 30}
+FINAL = "let go of the oldest"  # the recipe's last step; what is removed cannot come back
 # Small figures where the shipped ones leave room for slow apps: the recipe does the same in less time.
 MORE = f"  settle: 50ms\nretain: {RETAIN}\nstop_timeout: 5s\n"
 HOMES = ("root", "home", "tmp", "var/tmp")
@@ -138,6 +139,15 @@ class Site:
         run, _ = self.last_run()
         with closing(self._journal()) as database:
             return database.execute("SELECT count(*) FROM journal WHERE run = ?", (run,)).fetchone()[0]
+
+    def cannot_be_undone(self):
+        """Whether the newest run has begun the step that lets go of old releases: from there on it only goes forward."""
+        run, _ = self.last_run()
+        with closing(self._journal()) as database:
+            return database.execute(
+                "SELECT count(*) FROM journal AS task JOIN journal AS step ON step.run = task.run AND step.type = 'step' AND "
+                "json_extract(step.body, '$.ordinal') = json_extract(task.body, '$.step') WHERE task.run = ? AND "
+                "task.type = 'task' AND json_extract(step.body, '$.name') = ?", (run, FINAL)).fetchone()[0] > 0
 
     # --- what must hold
 

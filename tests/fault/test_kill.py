@@ -1,6 +1,7 @@
 """kill -9 of deployrun around every journal row of a deploy, then --resume or --abort from a fresh process.
 
-All points, each with both; the points are shared out to two labs that work side by side. A light load asks all hosts all
+All points, each with both. Once the last step has begun to remove the oldest release, --abort says that it is too late and
+finishes the run; up to there it brings back what was before. The points are shared out to two labs that work side by side. A light load asks all hosts all
 the time: also between the kill and what repairs it, no request may fail.
 """
 
@@ -48,23 +49,28 @@ class Point:
         assert result.code == 5, self.story
         assert "--resume" in result.out + result.err and "--abort" in result.out + result.err, self.story
 
-    def settle(self, mode, expected_code, expected_state=None):
+    def settle(self, mode):
         result = self.site.settle(mode)
         self.note(mode, result)
-        assert result.code == expected_code, self.story
-        if expected_state:
-            assert self.site.last_run()[1] == expected_state, self.story
+        return result
 
     def run(self, mode):
+        """Returns what the killed deploy was: None (not begun), running, final (not to be undone any more), done."""
         before = self.site.states()
         found = self.kill()
-        if found == "running":
-            self.refuse()
-            self.settle(mode, 0, {"abort": "aborted", "resume": "done"}[mode])
-        else:
+        if found != "running":
             assert found in (None, "done"), self.story
-            self.settle(mode, 2)  # nothing to settle
-        if found == "done" or (found == "running" and mode == "resume"):
+            assert self.settle(mode).code == 2, self.story  # nothing to settle
+        else:
+            self.refuse()
+            if self.site.cannot_be_undone():
+                found = "final"
+            result = self.settle(mode)
+            assert result.code == 0, self.story
+            aborted = mode == "abort" and found == "running"
+            assert self.site.last_run()[1] == ("aborted" if aborted else "done"), self.story
+            assert mode == "resume" or aborted or "too late to undo" in result.out + result.err, self.story
+        if found in ("done", "final") or (found == "running" and mode == "resume"):
             self.site.assert_after(self.story)
         else:
             self.site.assert_before(before, self.story)
@@ -87,7 +93,7 @@ def _work(kind, shard, stop):
                 seen.add(Point(site, fault, marks).run("resume"))
             summary = load.stop()
         assert summary["failed"] == 0, "\n".join(site.failures(load, marks))
-        assert "running" in seen, seen
+        assert seen == {None, "running", "final", "done"} or stop.is_set(), seen
         return rows, len(faults[shard::LABS]), summary
 
 
