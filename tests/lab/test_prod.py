@@ -8,7 +8,7 @@ import threading
 from labkit import Lab
 from mirror import Mirror
 from prodkit import (CADDY, FULL, KAMAL, STEADY, Project, assert_same, assert_serving, container, differences,
-                     seconds_line, serving, snapshots, summary_line)
+                     seconds_line, snapshots, summary_line)
 
 ROUNDS = 10 if FULL else 2  # each: two deploys and one rollback
 
@@ -311,8 +311,10 @@ def test_secrets_reach_the_app_and_nothing_else():
         (place / "secrets").write_text("".join(f"{name}='{value}'\n" for name, value in SECRETS.items()))
         (place / "secrets").chmod(0o600)
         with CommandLines(lab.hosts) as lines:
-            results = [project.good("deploy", "--version", "v1", "-vv"), project.run("deploy", "--version", "v2", "--json"),
-                       project.run("deploy", "--version", "unhealthy", "-vv"), project.run("deploy", "--version", "nowhere"),
+            results = [project.good("deploy", "--version", "v1", "-vv"),
+                       project.run("deploy", "--version", "v2", "--json"),
+                       project.run("deploy", "--version", "unhealthy", "-vv"),
+                       project.run("deploy", "--version", "nowhere"),
                        project.good("status"), project.good("logs"), lab.deployrun(["history"], cwd=project.folder)]
         assert [result.code for result in results] == [0, 0, 1, 1, 0, 0, 0], results
         for host in lab.hosts:

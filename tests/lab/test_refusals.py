@@ -10,7 +10,8 @@ from prodkit import Project, assert_same, assert_serving, connections, serving, 
 
 # (what, file, old text, new text, the words that are wrong, what the error says; {place}: where those words are)
 MISTAKES = [
-    ("syntax error in the recipe", "recipe", "local deploy = require", "local deploy = ) require", ") require", [r"{place}\b"]),
+    ("syntax error in the recipe", "recipe", "local deploy = require", "local deploy = ) require", ") require",
+     [r"{place}\b"]),
     ("unknown option of a step", "recipe", "    rolling = ", "    roling = ", "roling",
      [r"{place}\b", "unknown option `roling`", "did you mean 'rolling'"]),
     ("unknown key of the inventory", "inventory", "  deadline: ", "  deadlin: ", "deadlin",
@@ -19,7 +20,8 @@ MISTAKES = [
      ["{place}: ", "did you mean 'kamal_proxy'"]),
     ("wrong type in the inventory", "inventory", "timeout: 1s", "timeout: soon", "soon", ["{place}: ", "duration"]),
     ("broken YAML", "inventory", "hosts:\n", "hosts: [\n", "hosts", [r"recipes/prod\.yml:\d+:\d+"]),
-    ("the same key twice", "inventory", "\nhealth:\n", "\nservice: other\nhealth:\n", "service: other", ["{place}", "service"]),
+    ("the same key twice", "inventory", "\nhealth:\n", "\nservice: other\nhealth:\n", "service: other",
+     ["{place}", "service"]),
     ("missing secret", "inventory", "\nhealth:\n", "\nenv: { secret: [SHOP_TOKEN] }\nhealth:\n", "",
      ["SHOP_TOKEN", r"\.deployrun/secrets"]),
 ]
