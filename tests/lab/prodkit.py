@@ -17,7 +17,7 @@ PROXY_IMAGES = {KAMAL: "kamal-proxy:v0.9.2", CADDY: "caddy:2"}
 SERVICE = "shop"
 
 # 200 requests a second in all, half of them on kept connections, with large and long ones among them.
-STEADY = {"rate": 200, "uploads_every": "2s", "upload_bytes": 20 * 1024 * 1024, "slow_every": "1s",
+STEADY = {"rate": 200, "uploads_every": "3s", "upload_bytes": 20 * 1024 * 1024, "slow_every": "1s",
           "slow_ms": 10_000 if FULL else 3000}
 
 INVENTORY = """\
