@@ -317,7 +317,7 @@ void Login::lost(const core::Error& error) {
     case Step::handshake: {
       core::Error failed{.kind = "ssh.handshake",
                          .message = "exchange keys with " + address_ + ": " + error.message,
-                         .hint = "the server may be refusing connections for now (MaxStartups) or us for good",
+                         .hint = "the server may be refusing connections at the moment (MaxStartups) or us for good",
                          .host = target_.name};
       return finish(std::move(failed));
     }
