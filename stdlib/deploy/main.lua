@@ -4,6 +4,7 @@
 local check = require "deploy.check"
 local command = require "deploy.command"
 local fail = require "native.fail"
+local git = require "native.git"
 local outcome = require "deploy.outcome"
 local report = require "native.report"
 local run_module = require "deploy.run"
@@ -89,6 +90,8 @@ local function execute(request, registry)
     local record = journal:unfinished()
     if record and not (record.owner and record.owner.alive) then error(unfinished_error(record), 0) end
     request.info.command, request.info.parameters = chosen.name, params
+    local known, revision = pcall(git.revision)
+    request.info.revision = known and revision or ""
   end
   local run = run_module.new { journal = journal, info = request.info, params = params, mode = "run",
     localhost = require("deploy.host").localhost }
