@@ -77,7 +77,7 @@ deploy.command "deploy" {
     -- What is let go cannot come back: from here on the run only goes forward.
     run:step("let go of the oldest", {
       on = app.hosts, final = true,
-      run = function(host) return app:prune(host, seen[host]) end,
+      run = function(host) return app:prune(host, seen[host], started[host]) end,
     })
   end,
 }

@@ -6,6 +6,8 @@ local schema = require "deploy.schema"
 
 local M = {}
 
+local SETTLE = "300ms"  -- how long a new container has to stand
+
 local NAME = { pattern = "^[a-z0-9][a-z0-9_-]*$", words = "lower case letters, digits, - and _" }
 local ENV_NAME = { pattern = "^[%a_][%w_]*$", words = "letters, digits and _" }
 
@@ -174,7 +176,7 @@ local function health_of(root, own, route)
   return {
     path = merged.path or "/up", port = merged.port or (route and route.app_port) or 80, host = merged.host,
     interval = merged.interval or "100ms", timeout = merged.timeout or "5s", deadline = merged.deadline or "30s",
-    settle = merged.settle or "500ms", expect = merged.expect or "200-299",
+    settle = merged.settle or SETTLE, expect = merged.expect or "200-299",
   }
 end
 
@@ -206,7 +208,7 @@ local function role_of(raw, name, own, proxied)
     env = overlay((raw.env or {}).clear, (own.env or {}).clear), secrets = secret_names(raw.env, own.env),
     labels = overlay(raw.labels, own.labels), volumes = own.volumes or raw.volumes or {},
     stop_timeout = own.stop_timeout or raw.stop_timeout or "10s",
-    health = health, settle = (own.health or raw.health or {}).settle or "500ms",
+    health = health, settle = (own.health or raw.health or {}).settle or SETTLE,
   }
 end
 

@@ -91,27 +91,30 @@ local function url_of(ip, health)
   return ("http://%s:%d%s"):format(ip, health.port, health.path)
 end
 
-local function answers(host, container, network, health, fresh)
-  local ip = address_of(host, container, network, fresh)
-  local url = url_of(ip, health)
-  local options = { interval = health.interval, timeout = health.timeout, within = health.deadline,
-    expect = health.expect, fresh = true, headers = health.host and { Host = health.host } or nil }
-  local began = task.now()
-  local reply = host:wait_healthy(url, options)
-  -- A version that answers once and ends right after must not get traffic: it has to stand for `settle`.
-  local rest = (fresh and text.parse_duration(health.settle) or 0) - (task.now() - began)
-  if rest > 0 then
-    task.sleep(rest)
-    reply = host:wait_healthy(url, options)
+local function answers(host, container, network, health, state)
+  local ip = address_of(host, container, network, state ~= "running")
+  local url, began = url_of(ip, health), task.now()
+  local function wait(headers)
+    headers.Host = health.host
+    return host:wait_healthy(url, { interval = health.interval, timeout = health.timeout, within = health.deadline,
+      expect = health.expect, headers = headers })
+  end
+  -- No connection of ours stays behind: an app that waits for its clients before it ends would wait for us.
+  local settle = state == "new" and text.parse_duration(health.settle) or 0
+  local reply = wait(settle > 0 and {} or { Connection = "close" })
+  if settle > 0 then
+    -- A version that answers once and ends right after must not get traffic: it has to stand for `settle`.
+    task.sleep(math.max(0, settle - (task.now() - began)))
+    reply = wait { Connection = "close" }
   end
   return { ms = math.floor(task.now() - began + 0.5), attempts = reply.attempts, status = reply.status }
 end
 
-local function runs(host, container, settle, fresh)
+local function runs(host, container, settle, state)
   local found = host.docker:inspect(container.id)
-  check_up(container, found, fresh)
+  check_up(container, found, state ~= "running")
   if found.health == "" or found.health == "healthy" then
-    local ms = fresh and text.parse_duration(settle) or 0
+    local ms = state == "new" and text.parse_duration(settle) or 0
     task.sleep(ms)
     return { ms = ms }
   end
@@ -134,12 +137,12 @@ end
 --- @param container { id: string, name: string }
 --- @param role RoleConfig
 --- @param network string
---- @param fresh boolean  it has just been started: it has to stand for a while
+--- @param state "new"|"woken"|"running"  what was done to it; a new one has to stand for a while
 --- @return { ms: integer, attempts: integer? }
-function M.wait_ready(host, container, role, network, fresh)
+function M.wait_ready(host, container, role, network, state)
   local ok, value = pcall(while_alive, host, container, function()
-    if role.health then return answers(host, container, network, role.health, fresh) end
-    return runs(host, container, role.settle, fresh)
+    if role.health then return answers(host, container, network, role.health, state) end
+    return runs(host, container, role.settle, state)
   end)
   if ok then return value end
   if task.cancellation() then error(value, 0) end

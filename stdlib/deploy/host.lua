@@ -2,6 +2,7 @@
 --- calls work on this machine without SSH.
 
 local docker = require "native.docker"
+local engine = require "deploy.engine"
 local fail = require "native.fail"
 local files = require "native.files"
 local http = require "native.http"
@@ -116,31 +117,12 @@ function Host:_session()
   return once(self, "_ssh", function() return connect(self) end)
 end
 
-local function is_refusal(err)
-  while err do
-    if err.kind == "ssh.forwarding_refused" then return true end
-    err = err.cause
-  end
-  return false
-end
-
---- The engine through its socket there; where the server forbids forwarding, through a command that talks to it.
-local function reach_engine(self)
-  local session = self:_session()
-  local socket = self._spec.docker_socket or DOCKER_SOCKET
-  local direct = docker.client { dial = session:dial_unix(socket), host = self.name }
-  local ok, err = pcall(direct.ping, direct)
-  if ok then return direct end
-  if not is_refusal(fail.normal(err)) then error(err, 0) end
-  local command = { "docker", "system", "dial-stdio" }
-  local through_command = docker.client { dial = session:dial_exec(command), host = self.name }
-  through_command:ping()
-  return through_command
-end
-
 function Host:_docker()
-  self:_session()
-  return once(self, "_engine", function() return reach_engine(self) end)
+  local session = self:_session()
+  if not rawget(self, "_engine") then
+    rawset(self, "_engine", engine.over(session, self._spec.docker_socket or DOCKER_SOCKET, self.name))
+  end
+  return rawget(self, "_engine")
 end
 
 local function title(command) return type(command) == "table" and tostring(command[1]) or "sh" end
@@ -212,7 +194,15 @@ local function via(self, url)
   if not address then address, port = url:match("^https?://([^:/]+):?(%d*)") end
   if not address then fail.usage(("`%s` is no http address"):format(url)) end
   port = tonumber(port) or (url:match("^https") and 443 or 80)
-  return self:_session():dial_tcp(address, port)
+  -- The same dial for the same place: connections are kept per dial.
+  local session, place = self:_session(), address .. " " .. port
+  local dials = rawget(self, "_dials")
+  if not dials or dials.session ~= session then
+    dials = { session = session }
+    rawset(self, "_dials", dials)
+  end
+  dials[place] = dials[place] or session:dial_tcp(address, port)
+  return dials[place]
 end
 
 function Host:_http_options(url, given)
@@ -240,6 +230,7 @@ function Host:close()
   local session = rawget(self, "_ssh")
   rawset(self, "_ssh", nil)
   rawset(self, "_engine", nil)
+  rawset(self, "_dials", nil)
   if session then session:close() end
 end
 
@@ -293,9 +284,9 @@ function Local:_http_options(_, given)
 end
 
 function Local:close()
-  local engine = rawget(self, "_engine")
+  local client = rawget(self, "_engine")
   rawset(self, "_engine", nil)
-  if engine then engine:close() end
+  if client then client:close() end
 end
 
 --- This machine.

@@ -1,5 +1,6 @@
 --- Which releases a host keeps, which one a rollback goes back to, which ones are let go. Pure: looks in, answers out.
 
+local container = require "deploy.container"
 local fail = require "native.fail"
 
 local M = {}
@@ -95,6 +96,25 @@ function M.rollback_target(seen, roles, wanted)
       { hint = "name one with --version, or deploy the version you want" })
   end
   return common[1]
+end
+
+--- What is there once a start has replaced what ran: those it replaced are stopped, and set aside where a new one has
+--- their name.
+--- @param containers table<string, Facts>  before the start, by name
+--- @param started table<string, { id: string, name: string }>  by role
+--- @return table<string, Facts> after  by name
+function M.after(containers, started)
+  local out = {}
+  for name, facts in pairs(containers) do
+    local new, copy = started[facts.role or ""], {}
+    for key, value in pairs(facts) do copy[key] = value end
+    if new and facts.id ~= new.id then
+      if facts.state == "running" then copy.state = "exited" end
+      if facts.name == new.name then copy.name = container.replaced_name(containers, facts) end
+    end
+    out[new and copy.name or name] = copy
+  end
+  return out
 end
 
 --- The stopped containers of a role beyond the newest `retain`, and those that a newer one of their version replaced.

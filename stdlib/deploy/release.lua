@@ -3,6 +3,7 @@
 --- Names and labels are container.lua's; which releases there are is pick.lua's.
 
 local container = require "deploy.container"
+local fail = require "native.fail"
 local health = require "deploy.health"
 local json = require "native.json"
 local pick = require "deploy.pick"
@@ -17,7 +18,7 @@ local Release = {}
 local LATE_LOOKS, LATE_PAUSE = 3, 300  -- ms; for what an engine still does for a process that is gone
 
 --- @class Started  what a start made of a version on one server
---- @field roles table<string, { id: string, name: string, fresh: boolean, route: table? }>
+--- @field roles table<string, { id: string, name: string, state: "new"|"woken"|"running", route: table? }>
 --- @field unchanged boolean
 
 local function running(facts) return facts ~= nil and facts.state == "running" end
@@ -145,16 +146,16 @@ function Release:_start_role(host, role, version, before)
     now = self:_clear_name(host, role, version, before, name)
     id = now and now.id or host.docker:create(self:_spec(role, version)).id
   end
-  local fresh = not (now and now.running and old and old.id == now.id)
   if not (now and now.running) then host.docker:start(id) end
-  return { id = id, name = name, fresh = fresh, route = role.route }
+  local was_there = now and now.running and old and old.id == now.id
+  return { id = id, name = name, state = was_there and "running" or "new", route = role.route }
 end
 
 local function started_of(roles, made)
   local started = { roles = {}, unchanged = true }
   for index, role in ipairs(roles) do
     started.roles[role.name] = made[index]
-    if made[index].fresh then started.unchanged = false end
+    if made[index].state ~= "running" then started.unchanged = false end
   end
   return started
 end
@@ -185,7 +186,7 @@ function Release:restart(host, version, before)
     local old = before.containers[name]
     if not running(old) then host.docker:start(old.id) end
     local route = old.route and old.route ~= "" and json.decode(old.route) or role.route
-    return { id = old.id, name = name, fresh = not running(old), route = route }
+    return { id = old.id, name = name, state = running(old) and "running" or "woken", route = route }
   end))
 end
 
@@ -223,7 +224,7 @@ end
 function Release:wait_ready(host, started)
   local waited = side_by_side(self:roles(host), "ready", function(role)
     local one = started.roles[role.name]
-    return health.wait_ready(host, one, role, self.config.network, one.fresh)
+    return health.wait_ready(host, one, role, self.config.network, one.state)
   end)
   local slowest = 0
   for _, one in ipairs(waited) do slowest = math.max(slowest, one.ms) end
@@ -342,36 +343,36 @@ function Release:unretire(host, before, started)
   side_by_side(self:_replaced(host, before, started), "undo retirement", function(one)
     if host.docker:inspect(one.facts.id).running then return end
     host.docker:start(one.facts.id)
-    if one.role.proxied then health.wait_ready(host, one.facts, one.role, self.config.network, true) end
+    if one.role.proxied then health.wait_ready(host, one.facts, one.role, self.config.network, "woken") end
   end)
 end
 
 --- Lets go of stopped containers: of each role the newest `retain` are kept, none that a newer one of the same version
 --- replaced; with them go images that nothing of this service uses any more. What is gone stays gone when a run is
---- undone. Begun and not finished, it is repeated: `before` tells of which containers the images are left.
+--- undone. Which they are follows from what was there before, so that a repetition finishes what was begun.
 --- @async
 --- @param host Host
 --- @param before Look
+--- @param started Started
 --- @return { unchanged: boolean, note: string? }
-function Release:prune(host, before)
-  local docker, by_name, removed = host.docker, self:containers(host), {}
+function Release:prune(host, before, started)
+  local docker, left, removed, names = host.docker, pick.after(before.containers, started.roles), {}, {}
   for _, role in ipairs(self:roles(host)) do
-    for _, facts in ipairs(pick.surplus(by_name, role.name, self.config.retain)) do
-      try(docker.remove, docker, facts.id, { volumes = true })
-      by_name[facts.name] = nil
-      removed[#removed + 1] = facts
+    for _, facts in ipairs(pick.surplus(left, role.name, self.config.retain)) do
+      left[facts.name] = nil
+      removed[#removed + 1], names[#names + 1] = facts, facts.name
     end
   end
-  local used, names, there = {}, {}, {}
-  for index, facts in ipairs(removed) do names[index] = facts.name end
-  for _, facts in pairs(by_name) do used[facts.image], there[facts.id] = true, true end
-  for _, facts in pairs(before.containers) do
-    if not there[facts.id] then removed[#removed + 1] = facts end
-  end
+  side_by_side(removed, "remove", function(facts) try(docker.remove, docker, facts.id, { volumes = true }) end)
+  local used = {}
+  for _, facts in pairs(left) do used[facts.image] = true end
   for _, facts in ipairs(removed) do
     if not used[facts.image] then
       used[facts.image] = true
-      pcall(docker.remove_image, docker, facts.ref)  -- refused where somebody else uses it: then it stays
+      local ok, err = pcall(docker.remove_image, docker, facts.ref)
+      local kind = not ok and fail.normal(err).kind
+      -- Somebody else uses it, or it went already: both are fine.
+      if kind and kind ~= "docker.conflict" and kind ~= "docker.not_found" then error(err, 0) end
     end
   end
   return { unchanged = #names == 0, note = #names > 0 and table.concat(names, ", ") or nil }

@@ -67,10 +67,18 @@ function Proxy:target(host, service) return self:routes(host)[service] end
 --- @param host Host
 --- @return ProxyLook
 function Proxy:look(host)
-  local found = try(host.docker.inspect, host.docker, self.container)
-  if found and found.running then return { state = "running", routes = self:routes(host) } end
-  local look = { state = found and "stopped" or "missing", routes = {}, volumes = {} }
-  if not found then
+  -- Most often it runs; then its answer is all there is to ask for.
+  local ok, routes = pcall(self.routes, self, host)
+  if ok then return { state = "running", routes = routes } end
+  local kind = fail.normal(routes).kind
+  if kind ~= "docker.not_found" and kind ~= "docker.conflict" then error(routes, 0) end
+  return self:_look_at_rest(host, kind == "docker.conflict" and "stopped" or "missing")
+end
+
+--- What a boot would change.
+function Proxy:_look_at_rest(host, state)
+  local look = { state = state, routes = {}, volumes = {} }
+  if state == "missing" then
     look.image = try(host.docker.inspect_image, host.docker, self.image) ~= nil
     for _, name in ipairs(self.volumes) do
       if try(host.docker.inspect_volume, host.docker, name) then look.volumes[#look.volumes + 1] = name end

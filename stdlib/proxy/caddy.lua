@@ -11,6 +11,7 @@
 local base = require "proxy.base"
 local config = require "proxy.caddy_config"
 local fail = require "native.fail"
+local side_by_side = require "deploy.side_by_side"
 local task = require "native.task"
 local text = require "native.text"
 local try = require "deploy.try"
@@ -94,12 +95,15 @@ function Proxy:spec(host)
   }
 end
 
---- Its folder may be there from an earlier time; then it stays when a boot is undone.
 function Proxy:look(host)
-  local look = base.Proxy.look(self, host)
-  if look.state == "missing" then
-    look.folder = host:exec({ "sh", "-c", 'test -e "$HOME/$0"', self.folder }, { check = false }).code == 0
-  end
+  local found = side_by_side({
+    function() return try(host.docker.inspect, host.docker, self.container) or false end,
+    function() return self:routes(host) end,
+  }, "look", function(fn) return fn() end)
+  if found[1] and found[1].running then return { state = "running", routes = found[2] } end
+  local look = self:_look_at_rest(host, found[1] and "stopped" or "missing")
+  -- The folder may be there from an earlier time; then it stays when a boot is undone.
+  look.folder = host:exec({ "sh", "-c", 'test -e "$HOME/$0"', self.folder }, { check = false }).code == 0
   return look
 end
 
@@ -116,7 +120,7 @@ end
 --- Every service's newest target.
 --- @async
 function Proxy:routes(host)
-  return M.parse_routes(self:_at_folder(host, LIST))
+  return M.parse_routes(host:exec({ "sh", "-c", 'cd "$HOME/$0" 2>/dev/null || exit 0\n' .. LIST, self.folder }).stdout)
 end
 
 --- @param listing string  lines of "service container:port state"
