@@ -67,3 +67,16 @@ test.it("lets go of the oldest beyond what is kept, and of what was replaced", f
   test.equal(versions(pick.surplus(seen.containers, "web", 5)), { "v5" })
   test.equal(versions(pick.surplus(seen.containers, "worker", 0)), {})
 end)
+
+test.it("knows what a start leaves: what it replaced is stopped, and set aside where it had the name", function()
+  local seen = look("v1", facts("v1", 1, "running"), facts("v0", 0))
+  local after = pick.after(seen.containers, { web = { id = "new", name = "shop-web-v2" } })
+  test.equal(after["shop-web-v1"].state, "exited")
+  test.equal(after["shop-web-v0"].state, "exited")
+  test.equal(seen.containers["shop-web-v1"].state, "running")
+  after = pick.after(seen.containers, { web = { id = "new", name = "shop-web-v1" } })
+  test.equal(after["shop-web-v1"], nil)
+  test.equal(versions(pick.surplus(after, "web", 5)), { "v1" })
+  test.equal(pick.after(seen.containers, { web = { id = facts("v1").id, name = "shop-web-v1" } })["shop-web-v1"].state,
+    "running")
+end)
