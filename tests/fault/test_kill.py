@@ -1,8 +1,8 @@
 """kill -9 of deployrun around every journal row of a deploy, then --resume or --abort from a fresh process.
 
 All points, each with both. Once the last step has begun to remove the oldest release, --abort says that it is too late and
-finishes the run; up to there it brings back what was before. The points are shared out to two labs that work side by side. A light load asks all hosts all
-the time: also between the kill and what repairs it, no request may fail.
+finishes the run; up to there it brings back what was before. The points are shared out to two labs that work side by
+side. A light load asks all hosts all the time: also between the kill and what repairs it, no request may fail.
 """
 
 import signal
