@@ -118,7 +118,7 @@ def test_a_bad_version_on_one_server_changes_nothing():
     kinds = ["crash", "crash-boot", "unhealthy", "wrong-port", "redirect", "slow-boot", "slow-health"]
     seen = []
     with Lab(hosts=3) as lab:
-        project = Project(lab, deadline="3s")
+        project = Project(lab, deadline="3s", more="stop_timeout: 2s\n")
         project.deploy("v1")
         mirror = Mirror(lab, lab.hosts[1])
         with mirror, lab.load(**{**STEADY, "slow_ms": 1000}) as load:
