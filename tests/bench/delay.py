@@ -35,12 +35,16 @@ class Way:
         self.connections = 0
 
     def close(self):
-        def stop():
-            for task in asyncio.all_tasks(self._loop):
+        async def stop():
+            self._server.close()
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
                 task.cancel()
-            self._loop.call_soon(self._loop.stop)
-        self._loop.call_soon_threadsafe(stop)
+            await asyncio.gather(*others, return_exceptions=True)
+            self._loop.stop()
+        asyncio.run_coroutine_threadsafe(stop(), self._loop)
         self._thread.join()
+        self._loop.close()
 
     async def _accept(self, reader, writer):
         self.connections += 1

@@ -79,7 +79,7 @@ class Point:
 
 
 def _work(kind, shard, stop):
-    """One lab's share of the points; returns (rows of a deploy, points, what the load found)."""
+    """One lab's share of the points; returns (rows of a deploy, points, what the deploys were, what the load found)."""
     with Lab(hosts=3) as lab:
         site = Site(lab, kind=kind)
         rows = site.learn()
@@ -93,8 +93,7 @@ def _work(kind, shard, stop):
                 seen.add(Point(site, fault, marks).run("resume"))
             summary = load.stop()
         assert summary["failed"] == 0, "\n".join(site.failures(load, marks))
-        assert seen == {None, "running", "final", "done"} or stop.is_set(), seen
-        return rows, len(faults[shard::LABS]), summary
+        return rows, len(faults[shard::LABS]), seen, summary
 
 
 def _every_point(kind):
@@ -106,12 +105,13 @@ def _every_point(kind):
                 stop.set()
                 raise share.exception()
             shares.append(share.result())
-    rows = {rows for rows, _, _ in shares}
+    rows = {rows for rows, _, _, _ in shares}
     assert len(rows) == 1, f"a deploy writes a different number of rows each time: {rows}"
-    points = sum(count for _, count, _ in shares)
+    points = sum(count for _, count, _, _ in shares)
     assert points == 2 * rows.pop(), shares
+    assert set().union(*(seen for _, _, seen, _ in shares)) == {None, "running", "final", "done"}, shares
     lines = [f"{points} points, each resumed and aborted"]
-    return "\n".join(lines + [summary_line(summary) for _, _, summary in shares])
+    return "\n".join(lines + [summary_line(summary) for _, _, _, summary in shares])
 
 
 def test_kill_around_every_row_behind_kamal_proxy():
