@@ -21,11 +21,10 @@ local PROXIES = { kamal_proxy = "proxy.kamal_proxy", caddy = "proxy.caddy" }
 
 --- @class Look  what is on a server before a run changes anything
 --- @field image string?     ID of the version's image; nil: not there
---- @field network boolean
 --- @field containers table<string, Facts>  of this service, by name
 --- @field proxy ProxyLook
 --- @field routes table<string, { container: string, port: integer }>  by role: what gets its traffic
---- @field nameless string[]  IDs of images without a name, where a version was asked for
+--- @field nameless string[]  IDs of images without a name, where an image will be pulled
 
 --- @class App
 --- @field config AppConfig
@@ -120,16 +119,17 @@ end
 --- @return Look
 function App:look(host, version)
   local image = version and self:image(version)
-  local docker = host.docker
-  local found = side_by_side({
-    function() return self:containers(host) end,
-    function() return image and try(docker.inspect_image, docker, image) or false end,
-    function() return try(docker.inspect_network, docker, self.config.network) or false end,
-    function() return self.proxy:look(host) end,
-    function() return version and self:nameless_images(host) or {} end,
-  }, "look", function(fn) return fn() end)
-  local look = { containers = found[1], image = found[2] and found[2].id or nil, network = found[3] and true or false,
-    proxy = found[4], nameless = found[5], routes = {} }
+  local look = { routes = {}, nameless = {} }
+  -- What the proxy is asked takes three answers in turn; beside that, one connection is enough for the rest.
+  side_by_side({
+    function() look.proxy = self.proxy:look(host) end,
+    function()
+      look.containers = self:containers(host)
+      local found = image and try(host.docker.inspect_image, host.docker, image)
+      look.image = found and found.id
+      if image and self:needs_pull(look) then look.nameless = self:nameless_images(host) end
+    end,
+  }, "look", function(fn) fn() end)
   for _, role in ipairs(self:proxied(host)) do
     look.routes[role.name] = look.proxy.routes[container.route_name(self.config.service, role.name)]
   end

@@ -93,20 +93,14 @@ end
 
 local function answers(host, container, network, health, state)
   local ip = address_of(host, container, network, state ~= "running")
-  local url, began = url_of(ip, health), task.now()
-  local function wait(headers)
-    headers.Host = health.host
-    return host:wait_healthy(url, { interval = health.interval, timeout = health.timeout, within = health.deadline,
-      expect = health.expect, headers = headers })
-  end
-  -- No connection of ours stays behind: an app that waits for its clients before it ends would wait for us.
-  local settle = state == "new" and text.parse_duration(health.settle) or 0
-  local reply = wait(settle > 0 and {} or { Connection = "close" })
-  if settle > 0 then
-    -- A version that answers once and ends right after must not get traffic: it has to stand for `settle`.
-    task.sleep(math.max(0, settle - (task.now() - began)))
-    reply = wait { Connection = "close" }
-  end
+  local began = task.now()
+  local reply = host:wait_healthy(url_of(ip, health), {
+    interval = health.interval, timeout = health.timeout, within = health.deadline, expect = health.expect,
+    -- No connection of ours stays behind: an app that waits for its clients before it ends would wait for us.
+    headers = { Connection = "close", Host = health.host },
+  })
+  -- A version that answers and ends right after must not get traffic: it has to stand for a while, and is watched.
+  if state == "new" then task.sleep(math.max(0, text.parse_duration(health.settle) - (task.now() - began))) end
   return { ms = math.floor(task.now() - began + 0.5), attempts = reply.attempts, status = reply.status }
 end
 

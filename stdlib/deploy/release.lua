@@ -23,6 +23,11 @@ local LATE_LOOKS, LATE_PAUSE = 3, 300  -- ms; for what an engine still does for 
 
 local function running(facts) return facts ~= nil and facts.state == "running" end
 
+--- Whether a version's image has to be fetched.
+--- @param before Look
+--- @return boolean
+function Release:needs_pull(before) return before.image == nil or self.config.pull == "always" end
+
 --- Fetches a version's image where it is not there: a version is what its tag meant first (`pull: always` asks again).
 --- @async
 --- @param host Host
@@ -30,7 +35,7 @@ local function running(facts) return facts ~= nil and facts.state == "running" e
 --- @param before Look
 --- @return { unchanged: boolean, note: string? }
 function Release:pull(host, version, before)
-  if before.image and self.config.pull ~= "always" then return { unchanged = true, note = "it is there" } end
+  if not self:needs_pull(before) then return { unchanged = true, note = "it is there" } end
   local pulled = host.docker:pull(self:image(version), { credentials = self._credentials })
   return { unchanged = pulled.changed == false }
 end
@@ -78,7 +83,7 @@ end
 --- @param pulled table?  what the pull returned; nil: it did not come to its end
 function Release:unpull(host, version, before, pulled)
   local docker, ref = host.docker, self:image(version)
-  if not pulled and (not before.image or self.config.pull == "always") then self:_finish_pull(host, version, before) end
+  if not pulled and self:needs_pull(before) then self:_finish_pull(host, version, before) end
   local now = try(docker.inspect_image, docker, ref)
   if not now or now.id == before.image then return end
   if not before.image then

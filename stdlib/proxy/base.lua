@@ -27,6 +27,7 @@ M.Proxy = Proxy
 --- @class ProxyLook
 --- @field state "running"|"stopped"|"missing"
 --- @field image boolean      its image is there (asked only where the container is missing)
+--- @field network boolean    the app's network is there (asked only where the container does not run)
 --- @field volumes string[]   those of its volumes that exist (asked only where the container is missing)
 --- @field routes table<string, { container: string, port: integer }>
 
@@ -78,6 +79,7 @@ end
 --- What a boot would change.
 function Proxy:_look_at_rest(host, state)
   local look = { state = state, routes = {}, volumes = {} }
+  look.network = try(host.docker.inspect_network, host.docker, self.app.network) ~= nil
   if state == "missing" then
     look.image = try(host.docker.inspect_image, host.docker, self.image) ~= nil
     for _, name in ipairs(self.volumes) do
@@ -132,7 +134,7 @@ function Proxy:unboot(host, before)
   end
   self:_unprepare(host, was)
   if not was.image then try(docker.remove_image, docker, self.image) end
-  if not before.network then try(docker.remove_network, docker, self.app.network) end
+  if not was.network then try(docker.remove_network, docker, self.app.network) end
 end
 
 return M
