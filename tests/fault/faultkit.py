@@ -69,9 +69,10 @@ def relative(found, newest):
 
 
 class Site:
-    """`count`: how many versions the registry offers. `load_on`: indexes of the hosts that get requests."""
+    """`count`: how many versions the registry offers. `steady`: ship until every deploy also lets a release go; else the
+    hosts are empty."""
 
-    def __init__(self, lab, *, kind=KAMAL, count=200, deadline="8s", more=MORE):
+    def __init__(self, lab, *, kind=KAMAL, count=200, steady=True):
         self.lab = lab
         self.hosts = lab.hosts
         self.count = count
@@ -80,10 +81,10 @@ class Site:
         for number in range(1, count + 1):
             env = [f"VERSION=r{number}" if entry.startswith("VERSION=") else entry for entry in template.config["Env"]]
             lab.registry.push(replace(template, tag=f"r{number}", config={**template.config, "Env": env}), layers)
-        self.project = Project(lab, kind=kind, deadline=deadline, more=more)
+        self.project = Project(lab, kind=kind, more=MORE)
         self.newest = 0
         self.seconds = None
-        while self.newest < RETAIN + 2:
+        while steady and self.newest < RETAIN + 2:
             self.ship()
 
     @property
@@ -109,6 +110,14 @@ class Site:
         self.ship()
         self.expected = self.relative()
         return self.rows()
+
+    def clear(self):
+        """Empty hosts again, as before the first deploy."""
+        for host in self.hosts:
+            host.reset()
+            for image in host.engine.get("/images/json"):
+                host.engine.call("DELETE", f"/images/{image['Id']}?force=1")
+        self.newest = 0
 
     # --- one deploy, disturbed
 

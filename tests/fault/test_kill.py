@@ -125,3 +125,23 @@ if FULL:
         return _every_point(CADDY)
 
     test_kill_around_every_row_behind_caddy.timeout = 3600
+
+
+def test_kill_in_the_very_first_deploy():
+    """On empty servers, where the proxy, its image, its volume and the network come with the deploy and go with its undo."""
+    with Lab(hosts=3) as lab:
+        site = Site(lab, count=1, steady=False)
+        rows = site.learn()
+        site.clear()
+        chosen = range(1, rows + 1) if FULL else range(4, rows, 9)
+        found = []
+        for row in chosen:
+            for side in ("before", "after") if FULL else ("after",):
+                for mode in ("abort", "resume") if FULL else ("abort",):
+                    found.append(Point(site, f"{side}:{row}", []).run(mode))
+                    if site.newest:
+                        site.clear()
+    return f"{len(found)} kills in a deploy of {rows} rows"
+
+
+test_kill_in_the_very_first_deploy.timeout = 3600
