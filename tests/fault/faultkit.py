@@ -62,6 +62,7 @@ def relative(found, newest):
     """States with versions counted back from the newest; image IDs, one per version, are left out."""
     text = json.dumps(found)
     text = re.sub(r'"image_id": "[^"]*"', '"image_id": ""', text)
+    text = re.sub(r"/serving/[0-9a-f]{12}:", "/serving/<container>:", text)  # Caddy's target, by ID
     plain = json.loads(VERSION.sub(lambda match: f"<newest-{newest - int(match.group(1))}>", text))
     for host in plain.values():
         host["images"].sort()
