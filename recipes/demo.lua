@@ -39,12 +39,12 @@ local function ship(run, app, version)
     undo = function() app:unstart(host, version, seen) end,
   })
   step("wait until it is ready", { reads = true, run = function() return app:wait_ready(host, started) end })
-  local switched = step("switch traffic", {
+  step("switch traffic", {
     run = function() return app:switch(host, seen, started) end,
     undo = function() app:unswitch(host, seen) end,
   })
   step("retire what it replaces", {
-    run = function() return app:retire(host, seen, started, switched) end,
+    run = function() return app:retire(host, seen, started) end,
     undo = function() app:unretire(host, seen, started) end,
   })
 end

@@ -29,7 +29,7 @@ local function take_over(run, seen, started)
   })
 
   -- One server first, then all others. Requests that are under way end where they began.
-  local switched = run:step("switch traffic", {
+  run:step("switch traffic", {
     on = app.hosts,
     rolling = { first = 1, limit = "100%" },
     run = function(host) return app:switch(host, seen[host], started[host]) end,
@@ -39,7 +39,7 @@ local function take_over(run, seen, started)
   -- Stopped after their last request, and kept for a rollback.
   run:step("retire the old version", {
     on = app.hosts,
-    run = function(host) return app:retire(host, seen[host], started[host], switched[host]) end,
+    run = function(host) return app:retire(host, seen[host], started[host]) end,
     undo = function(host) app:unretire(host, seen[host], started[host]) end,
   })
 end

@@ -248,16 +248,15 @@ end
 --- @param host Host
 --- @param before Look
 --- @param started Started
---- @return { unchanged: boolean, drained: boolean, note: string? }
+--- @return { unchanged: boolean, note: string? }
 function Release:switch(host, before, started)
-  local result = { unchanged = true, drained = true }
+  local result = { unchanged = true }
   for _, role in ipairs(self:proxied(host)) do
     local one = started.roles[role.name]
     if not gets_traffic(before, role, one.id) then
-      local drained = self.proxy:switch(host, container.route_name(self.config.service, role.name),
+      self.proxy:switch(host, container.route_name(self.config.service, role.name),
         { container = one.id, route = one.route })
       result.unchanged, result.note = false, one.name
-      result.drained = result.drained and drained == true
     end
   end
   return result
@@ -320,16 +319,15 @@ end
 --- @param host Host
 --- @param before Look
 --- @param started Started
---- @param switched? { drained: boolean }  what the switch returned
 --- @return { unchanged: boolean, note: string? }
-function Release:retire(host, before, started, switched)
+function Release:retire(host, before, started)
   local old = self:_replaced(host, before, started)
   for _, role in ipairs(self:proxied(host)) do
     local ids = {}
     for _, one in ipairs(old) do
       if one.role == role then ids[#ids + 1] = one.facts.id end
     end
-    if not (switched and switched.drained) and not gets_traffic(before, role, started.roles[role.name].id) then
+    if not gets_traffic(before, role, started.roles[role.name].id) then
       self.proxy:drain(host, container.route_name(self.config.service, role.name), ids, role.route)
     end
   end

@@ -15,8 +15,7 @@ M.Proxy = Proxy
 --- @field boot fun(self: Proxy, host: Host, before: Look): { unchanged: boolean }
 --- @field unboot fun(self: Proxy, host: Host, before: Look)
 --- @field target fun(self: Proxy, host: Host, service: string): { container: string, port: integer }?
---- @field switch fun(self: Proxy, host: Host, service: string, to: { container: string, route: table }): boolean
----        true: it has drained as well
+--- @field switch fun(self: Proxy, host: Host, service: string, to: { container: string, route: table })
 --- @field remove fun(self: Proxy, host: Host, service: string)
 --- @field drain fun(self: Proxy, host: Host, service: string, ids: string[], route: table)
 --- @field pause fun(self: Proxy, host: Host, service: string, options?: table)

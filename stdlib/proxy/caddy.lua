@@ -150,7 +150,6 @@ end
 --- @param host Host
 --- @param service string
 --- @param to { container: string, route: table }
---- @return boolean drained  always false: drain() has to be asked
 function Proxy:switch(host, service, to)
   local target = ("%s:%d"):format(to.container:sub(1, 12), to.route.app_port)
   self:_ensure_route(host, service, to.route)
@@ -158,7 +157,6 @@ function Proxy:switch(host, service, to)
   local newest = self:_at_folder(host, TOUCH, service, target):gsub("%s+$", "")
   -- Where the server's clock went back, what seems newer has to go first.
   if newest ~= target then self:_at_folder(host, KEEP_ONE, service, target) end
-  return false
 end
 
 --- @async

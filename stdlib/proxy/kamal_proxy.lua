@@ -110,7 +110,6 @@ end
 --- @param host Host
 --- @param service string
 --- @param to { container: string, route: table }
---- @return boolean drained  the last of them has ended already
 function Proxy:switch(host, service, to)
   local id = to.container:sub(1, 12)
   local argv = M.deploy_command(service, ("%s:%d"):format(id, to.route.app_port), to.route)
@@ -130,7 +129,6 @@ function Proxy:switch(host, service, to)
   watcher:cancel("not needed any more")
   pcall(task.join, watcher)
   if not ok and not switched then error(err, 0) end
-  return ok
 end
 
 --- @async
