@@ -1,9 +1,11 @@
 """What a release is made of: several roles on a server, other settings for the same version, secrets that changed."""
 
 import re
+import signal
+import urllib.request
 
-from labkit import Lab
-from prodkit import Project, assert_same, assert_serving, container, serving, snapshots
+from labkit import Lab, wait_until
+from prodkit import CADDY, KAMAL, Project, assert_same, assert_serving, container, serving, snapshots
 
 ROLES = """\
 roles:
@@ -16,6 +18,11 @@ def _with_roles(project, hosts):
     text = project.inventory.read_text()
     start, end = text.index("hosts:\n"), text.index("ssh:\n")
     project.inventory.write_text(text[:start] + ROLES.format(*(host.address for host in hosts)) + text[end:])
+
+
+def _answered_by(host):
+    with urllib.request.urlopen(host.url + "/version", timeout=10) as answer:
+        return answer.read().decode().strip()
 
 
 def _states(host):
@@ -93,3 +100,31 @@ def test_a_kept_version_is_released_anew():
         nothing = project.run("rollback")
         assert nothing.code == 1 and "no older release" in nothing.out + nothing.err, nothing
         assert_serving(lab.hosts, "v2")
+
+
+def _requests_outlive_a_kill(kind):
+    """Requests longer than a container's grace: the fresh process has to wait for them as the killed one would have."""
+    with Lab(hosts=1) as lab:
+        host = lab.hosts[0]
+        project = Project(lab, kind=kind, more="stop_timeout: 2s\n")
+        project.deploy("v1")
+        with lab.load(rate=20, slow_every="1s", slow_ms=6000) as load:
+            for version, mode, expected in (("v2", "resume", "v2"), ("v3", "abort", "v2")):
+                deploy = project.start("deploy", "--version", version)
+                wait_until(lambda: _answered_by(host) == version, 60, f"traffic goes to {version}")
+                deploy.signal(signal.SIGKILL)
+                deploy.wait()
+                settled = lab.deployrun(["recipes/prod.lua", f"--{mode}"], cwd=project.folder)
+                assert settled.code == 0, settled
+                assert_serving(lab.hosts, expected, settled)
+            summary = load.stop()
+        assert summary["failed"] == 0, summary
+        assert summary["by_kind"]["slow"]["requests"] > 5, summary
+
+
+def test_requests_outlive_a_kill_behind_kamal_proxy():
+    _requests_outlive_a_kill(KAMAL)
+
+
+def test_requests_outlive_a_kill_behind_caddy():
+    _requests_outlive_a_kill(CADDY)
