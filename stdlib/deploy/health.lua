@@ -123,6 +123,32 @@ local function runs(host, container, settle, state)
   return { ms = math.floor(task.now() - began + 0.5) }
 end
 
+--- The next exit code of a container that the engine starts again and again; nil when none comes soon.
+local function next_exit_code(host, container)
+  local ok, code = pcall(task.within, STORY_DEADLINE, "the end of " .. container.name, function()
+    return host.docker:wait(container.id, "next-exit")
+  end)
+  return ok and code or nil
+end
+
+--- Raises why a container that had answered is refused after all: with its exit code where it ended in the meantime,
+--- and its last log lines.
+--- @async
+--- @param host Host
+--- @param container { id: string, name: string }
+--- @param refusal any  what the proxy raised
+function M.explain(host, container, refusal)
+  refusal = fail.normal(refusal)
+  if refusal.kind == "cancelled" or refusal.kind == "timeout" or task.cancellation() then error(refusal, 0) end
+  local up, why = pcall(function() check_up(container, host.docker:inspect(container.id), true) end)
+  why = not up and fail.normal(why) or nil
+  if why and why.kind == "app.exited" then
+    local code = why.code or next_exit_code(host, container)
+    story(host, container, fail.make("app.exited", why.message, { code = code, cause = refusal }))
+  end
+  story(host, container, fail.make(refusal.kind, refusal.message, { stderr = refusal.stderr }))
+end
+
 --- Waits until a container is ready: it answers as `role.health` says and stands for `settle`; a role without health
 --- check has to stay up (or pass its image's own check).
 --- Raises `app.unready` or `app.exited`, with `history`, `code` and `logs`.

@@ -254,8 +254,10 @@ function Release:switch(host, before, started)
   for _, role in ipairs(self:proxied(host)) do
     local one = started.roles[role.name]
     if not gets_traffic(before, role, one.id) then
-      self.proxy:switch(host, container.route_name(self.config.service, role.name),
-        { container = one.id, route = one.route })
+      local route_name = container.route_name(self.config.service, role.name)
+      local target = { container = one.id, route = one.route }
+      local ok, refusal = pcall(self.proxy.switch, self.proxy, host, route_name, target)
+      if not ok then health.explain(host, one, refusal) end
       result.unchanged, result.note = false, one.name
     end
   end

@@ -36,8 +36,7 @@ std::vector<pid_t> children(pid_t parent) {
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
     const std::string name = entry.path().filename();
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-    std::ifstream stat(entry.path() / "stat");
-    std::string text((std::istreambuf_iterator<char>(stat)), {});
+    const std::string text = slurp(entry.path() / "stat");  // empty where the process has ended meanwhile
     const std::size_t end = text.rfind(')');
     if (end == std::string::npos) continue;
     std::istringstream rest(text.substr(end + 1));
