@@ -92,6 +92,19 @@ local function check_labels(labels, path, problems)
   end
 end
 
+--- kamal-proxy asks the health path itself before it switches, and takes 2xx alone.
+local function check_expectation(raw, path, problems)
+  local value = raw
+  for _, key in ipairs(path) do value = type(value) == "table" and value[key] or nil end
+  if type(value) ~= "string" or (type(raw.proxy) == "table" and raw.proxy.kind == "caddy") then return end
+  for part in value:gmatch("[^,%s]+") do
+    if not part:match("^2") then
+      problem(problems, path, ("`%s`: kamal_proxy takes 2xx alone, got %q"):format(schema.name(path), value))
+      return
+    end
+  end
+end
+
 local function has_tag(image)
   return type(image) == "string" and image:match("[^/]*$"):find(":", 1, true) ~= nil
 end
@@ -107,9 +120,11 @@ local function cross_check(raw, problems)
     problem(problems, {}, "no servers: `hosts` or `roles` is missing")
   end
   check_labels(raw.labels, { "labels" }, problems)
+  check_expectation(raw, { "health", "expect" }, problems)
   for name, role in pairs(type(raw.roles) == "table" and raw.roles or {}) do
     if type(role) == "table" then
       check_labels(role.labels, { "roles", name, "labels" }, problems)
+      check_expectation(raw, { "roles", name, "health", "expect" }, problems)
       if role.hosts == nil then problem(problems, { "roles", name }, ("`roles.%s.hosts` is missing"):format(name)) end
     end
   end

@@ -285,6 +285,18 @@ function Release:_former_route(before, role)
   return role.route
 end
 
+--- Gives one role's traffic back; false where it was not away.
+function Release:_give_back(host, before, role, name)
+  local route, now = before.routes[role.name], self.proxy:target(host, name)
+  if (now and now.container) == (route and route.container) then return false end
+  if route then
+    self.proxy:switch(host, name, { container = route.container, route = self:_former_route(before, role) })
+  else
+    self.proxy:remove(host, name)
+  end
+  return true
+end
+
 --- Gives traffic back to what had it before, and waits until nothing is under way elsewhere.
 --- @async
 --- @param host Host
@@ -292,13 +304,12 @@ end
 function Release:unswitch(host, before)
   for _, role in ipairs(self:proxied(host)) do
     local route, name = before.routes[role.name], container.route_name(self.config.service, role.name)
-    local now = route and self.proxy:target(host, name)
-    if not route then
-      self.proxy:remove(host, name)
-    elseif not now or now.container ~= route.container then
-      self.proxy:switch(host, name, { container = route.container, route = self:_former_route(before, role) })
-    end
-    self.proxy:drain(host, name, self:_idle(host, role, route and route.container), role.route)
+    -- A switch that was cut off may still come true inside the proxy; once it has drained, it cannot any more.
+    self:_give_back(host, before, role, name)
+    repeat
+      self.proxy:drain(host, name, self:_idle(host, role, route and route.container), role.route)
+    until not self:_give_back(host, before, role, name)
+    if not route then self.proxy:remove(host, name) end
   end
 end
 
