@@ -66,7 +66,13 @@ function M.host(spec, defaults, secrets)
   options.check(merged, SPEC, "deploy.host")
   if type(merged.passphrase) == "string" and secrets then merged.passphrase = secrets:get(merged.passphrase) end
   local name = merged.name or merged.address .. (merged.port and merged.port ~= 22 and ":" .. merged.port or "")
-  if not known[name] then known[name] = setmetatable({ name = name, _spec = merged }, Host) end
+  local there = known[name]
+  if not there then
+    known[name] = setmetatable({ name = name, _spec = merged }, Host)
+  elseif (there._spec.user or "") ~= (merged.user or "") or there._spec.address ~= merged.address
+    or (there._spec.port or 22) ~= (merged.port or 22) then
+    fail.usage(("two servers are called %s"):format(name), { hint = "give one of them another name", token = name })
+  end
   return known[name]
 end
 

@@ -59,8 +59,17 @@ function Proxy:_spec(own)
   return spec
 end
 
+--- Every service: target, state (running, paused, stopped, maintenance).
+--- @async
+--- @param host Host
+--- @return table<string, table>
 function Proxy:status(host) return self:routes(host) end
 
+--- What gets a service's traffic.
+--- @async
+--- @param host Host
+--- @param service string
+--- @return { container: string, port: integer }?
 function Proxy:target(host, service) return self:routes(host)[service] end
 
 --- @async

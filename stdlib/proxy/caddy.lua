@@ -159,6 +159,7 @@ function Proxy:switch(host, service, to)
   if newest ~= target then self:_at_folder(host, KEEP_ONE, service, target) end
 end
 
+--- Forgets a service; a repetition does the rest of an interrupted one.
 --- @async
 function Proxy:remove(host, service)
   local before = self:_at_folder(host, 'rm -rf "$1"; cat caddy.json 2>/dev/null || true', service)
@@ -218,11 +219,14 @@ function Proxy:drain(host, service, ids, route)
   self:_at_folder(host, KEEP_NEWEST, service)
 end
 
+--- Raises `proxy.unsupported`.
 function Proxy:pause() self:needs("pause") end
 
+--- Answers 503 to everything.
 --- @async
 function Proxy:maintenance(host, service) self:_at_folder(host, 'mkdir -p "$1" && touch "$1/maintenance"', service) end
 
+--- Ends a maintenance.
 --- @async
 function Proxy:resume(host, service) self:_at_folder(host, 'rm -f "$1/maintenance"', service) end
 

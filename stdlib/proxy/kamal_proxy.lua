@@ -89,6 +89,7 @@ function Proxy:_run(host, argv)
   return result.stdout
 end
 
+--- Its services and their targets.
 --- @async
 function Proxy:routes(host)
   return M.parse_list(self:_run(host, { "kamal-proxy", "list" }))
@@ -131,6 +132,7 @@ function Proxy:switch(host, service, to)
   if not ok and not switched then error(err, 0) end
 end
 
+--- Forgets a service, if it knows it.
 --- @async
 function Proxy:remove(host, service)
   if self:routes(host)[service] then self:_run(host, { "kamal-proxy", "remove", service }) end
