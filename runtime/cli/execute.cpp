@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <csignal>
 
 #include "bindings/modules.hpp"
 #include "cli/stdlib.hpp"
@@ -28,6 +29,7 @@ class Signals {
   }
   ~Signals() {
     for (uv_signal_t* handle : handles_) core::close_handle(handle);
+    quit_on_signals();  // libuv leaves the default action behind, which has no exit code
   }
   Signals(const Signals&) = delete;
   Signals& operator=(const Signals&) = delete;
@@ -56,6 +58,12 @@ core::Error interrupted(int number) {
 }
 
 }  // namespace
+
+void quit_on_signals() noexcept {
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+    std::signal(number, [](int arrived) { _exit(128 + arrived); });
+  }
+}
 
 int execute(World& world, const Options& options, const std::string& module, const std::string& function,
             const std::function<core::Result<int>(lua::Runtime&)>& prepare,

@@ -17,4 +17,8 @@ int execute(World& world, const Options& options, const std::string& module, con
             const std::function<core::Result<int>(lua::Runtime&)>& prepare,
             const std::function<int(lua_State*)>& finish = {});
 
+/// For the moments before and after `execute`, in which nothing is under way: a signal ends the process with its exit
+/// code.
+void quit_on_signals() noexcept;
+
 }  // namespace deployrun::cli

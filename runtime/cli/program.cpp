@@ -123,6 +123,7 @@ int run_specs(const Options& options) {
 }  // namespace
 
 int run_program(int argc, char** argv) {
+  quit_on_signals();
   signal(SIGPIPE, SIG_IGN);  // a reader that goes away is an ordinary error of its write
   const auto parsed = parse_options(argc, argv);
   if (!parsed.ok()) {
