@@ -290,7 +290,14 @@ function Release:_give_back(host, before, role, name)
   local route, now = before.routes[role.name], self.proxy:target(host, name)
   if (now and now.container) == (route and route.container) then return false end
   if route then
-    self.proxy:switch(host, name, { container = route.container, route = self:_former_route(before, role) })
+    local to = { container = route.container, route = self:_former_route(before, role) }
+    local ok, refusal = pcall(self.proxy.switch, self.proxy, host, name, to)
+    if not ok then
+      -- A stop that was cut off goes on in the engine: what ran a moment ago may be down now. Once more, started again.
+      try(host.docker.stop, host.docker, route.container)
+      host.docker:start(route.container)
+      if not pcall(self.proxy.switch, self.proxy, host, name, to) then error(refusal, 0) end
+    end
   else
     self.proxy:remove(host, name)
   end
