@@ -106,8 +106,9 @@ end
 --- @return table<string, Facts>
 function App:containers(host)
   local by_name = {}
-  for _, entry in ipairs(host.docker:list { all = true, labels = { "service=" .. self.config.service } }) do
-    by_name[entry.name] = container.facts(entry)
+  -- The engine lists by its own clock, newest first, and finer than the seconds that it tells (moby:daemon/list.go).
+  for rank, entry in ipairs(host.docker:list { all = true, labels = { "service=" .. self.config.service } }) do
+    by_name[entry.name] = container.facts(entry, rank)
   end
   return by_name
 end

@@ -100,16 +100,18 @@ end
 --- @field image string      ID
 --- @field ref string        what it was made from
 --- @field created integer   seconds, the engine's clock
+--- @field rank integer      place in the engine's list, newest first: tells those of one second apart
 
 --- One entry of `docker:list`, reduced to what decisions need.
 --- @param entry table
+--- @param rank integer
 --- @return Facts
-function M.facts(entry)
+function M.facts(entry, rank)
   local labels = entry.labels or {}
   return {
     id = entry.id, name = entry.name, state = entry.state, role = labels.role, version = labels[M.LABEL_VERSION],
     config = labels[M.LABEL_CONFIG], route = labels[M.LABEL_ROUTE], image = entry.image_id, ref = entry.image,
-    created = entry.created,
+    created = entry.created, rank = rank,
   }
 end
 

@@ -5,10 +5,10 @@ local fail = require "native.fail"
 
 local M = {}
 
---- Newest first; equal ages by name, so that the order is the same every time.
+--- Newest first; those of one second as the engine listed them.
 local function newest_first(a, b)
   if a.created ~= b.created then return a.created > b.created end
-  return a.name > b.name
+  return a.rank < b.rank
 end
 
 local function is_replaced(facts) return facts.name:find("_replaced_", 1, true) ~= nil end

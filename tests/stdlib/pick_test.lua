@@ -10,7 +10,7 @@ end
 
 local function look(serving, ...)
   local containers = {}
-  for _, one in ipairs { ... } do containers[one.name] = one end
+  for rank, one in ipairs { ... } do one.rank, containers[one.name] = one.rank or rank, one end
   local route = serving and { container = (serving .. ("0"):rep(60)):sub(1, 12) }
   return { containers = containers, routes = { web = route } }
 end
@@ -31,6 +31,12 @@ test.it("takes what the proxy serves for current, whatever else runs", function(
   local seen = look("v1", facts("v1", 1, "running"), facts("v2", 2, "running"))
   test.equal(pick.current(seen, WEB).version, "v1")
   test.equal(pick.current(look(nil, facts("v1", 1, "running")), WEB), nil)
+end)
+
+test.it("takes the engine's order for what was made within one second", function()
+  local seen = look("v1", facts("v1", 5, "running"), facts("v2", 5), facts("v3", 5))
+  test.equal(versions(pick.releases(seen, "web")), { "v1", "v2", "v3" })
+  test.equal(pick.rollback_target({ h1 = seen }, places "h1"), "v2")
 end)
 
 test.it("takes the newest that runs for a role without proxy", function()
