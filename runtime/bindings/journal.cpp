@@ -95,26 +95,41 @@ journal::Row task_row(lua_State* L, lua::Options& options, std::string run) {
   return task;
 }
 
+/// The row described by the table at 2.
+journal::Row check_row(lua_State* L, const char* what) {
+  lua::Options options(L, 2, what);
+  std::string run = options.require_string("run");
+  const std::string type = options.require_string("type");
+  journal::Row row;
+  if (type == "once") {
+    std::string name = options.require_string("name");
+    row = journal::Once{std::move(run), std::move(name), json_option(L, options, "value", "value").value_or(Json())};
+  } else if (type == "step") {
+    const std::int64_t ordinal = options.integer("ordinal").value_or(0);
+    row = journal::Step{std::move(run), ordinal, options.require_string("name")};
+  } else if (type == "task") {
+    row = task_row(L, options, std::move(run));
+  } else {
+    throw core::Failure(core::usage(std::string(what) + ": there is no row of type `" + type + "`"));
+  }
+  options.finish();
+  return row;
+}
+
 int append(lua_State* L) {
   return lua::guard(L, [L] {
     const auto self = lua::check_object<Journal>(L, 1);
-    lua::Options options(L, 2, "journal.append");
-    std::string run = options.require_string("run");
-    const std::string type = options.require_string("type");
-    journal::Row row;
-    if (type == "once") {
-      std::string name = options.require_string("name");
-      row = journal::Once{std::move(run), std::move(name), json_option(L, options, "value", "value").value_or(Json())};
-    } else if (type == "step") {
-      const std::int64_t ordinal = options.integer("ordinal").value_or(0);
-      row = journal::Step{std::move(run), ordinal, options.require_string("name")};
-    } else if (type == "task") {
-      row = task_row(L, options, std::move(run));
-    } else {
-      throw core::Failure(core::usage("journal.append: there is no row of type `" + type + "`"));
+    return lua::push_operation(L, self->append(check_row(L, "journal.append")), lua::push_unit);
+  });
+}
+
+int post(lua_State* L) {
+  return lua::guard(L, [L] {
+    const auto self = lua::check_object<Journal>(L, 1);
+    if (auto posted = self->post(check_row(L, "journal.post")); !posted) {
+      throw core::Failure(std::move(posted).error());
     }
-    options.finish();
-    return lua::push_operation(L, self->append(std::move(row)), lua::push_unit);
+    return 0;
   });
 }
 
@@ -175,11 +190,17 @@ namespace deployrun::lua {
 template <>
 struct ObjectType<journal::Journal> {
   static constexpr const char* kName = "journal";
-  static constexpr luaL_Reg kMethods[] = {{"begin", bindings::begin},           {"take_over", bindings::take_over},
-                                          {"append", bindings::append},         {"finish", bindings::finish},
-                                          {"unfinished", bindings::unfinished}, {"history", bindings::history},
-                                          {"record", bindings::record},         {"verify", bindings::verify},
-                                          {"close", bindings::close},           {nullptr, nullptr}};
+  static constexpr luaL_Reg kMethods[] = {{"begin", bindings::begin},
+                                          {"take_over", bindings::take_over},
+                                          {"append", bindings::append},
+                                          {"post", bindings::post},
+                                          {"finish", bindings::finish},
+                                          {"unfinished", bindings::unfinished},
+                                          {"history", bindings::history},
+                                          {"record", bindings::record},
+                                          {"verify", bindings::verify},
+                                          {"close", bindings::close},
+                                          {nullptr, nullptr}};
 };
 
 }  // namespace deployrun::lua

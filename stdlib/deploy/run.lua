@@ -52,6 +52,13 @@ function Run:_append(row)
   self._context.journal:append(row)
 end
 
+--- A row that need not be on the disk before the next change is made.
+function Run:_post(row)
+  if not self._context.journal then return end
+  row.run = self.id
+  self._context.journal:post(row)
+end
+
 local function recorded_step(self, ordinal)
   local record = self._context.record
   return record and record.steps[ordinal]
@@ -144,7 +151,7 @@ function Run:step(name, declaration)
     report.emit { type = "step.finished", step = name, state = "recorded" }
     return results_of(step)
   end
-  if not seen then self:_append { type = "step", ordinal = step.ordinal, name = name } end
+  if not seen then self:_post { type = "step", ordinal = step.ordinal, name = name } end
   if not declaration.reads then self.changing = true end
   report.emit { type = "step.started", step = name, hosts = #step.hosts, ordinal = step.ordinal }
   local began = task.now()
@@ -166,7 +173,7 @@ function Run:once(name, fn)
   if self._context.mode == "abort" then error(REPLAYED, 0) end
   self:_begin()
   local value = fn()
-  self:_append { type = "once", name = name, value = value }
+  self:_post { type = "once", name = name, value = value }
   return value
 end
 

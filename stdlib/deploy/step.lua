@@ -18,7 +18,6 @@ local ROLLING = { first = { "integer" }, limit = { "integer|string" }, wait = { 
 --- What a step may say; deploy/check.lua looks for it in a recipe's text.
 M.OPTIONS, M.ROLLING = STEP, ROLLING
 local ON_FAILURE = { cancel = true, finish = true, continue = true }
-local ROW_DEADLINE = 30000  -- ms for one row on this machine's disk
 
 --- @class StepOptions
 --- @field on? Host|Host[]        nil: once, on this machine
@@ -117,24 +116,18 @@ local function run_task(run, step, host)
   local attempts = 1 + (step.options.retries or 0)
   for attempt = 1, attempts do
     record.attempt = record.attempt + 1
-    run:_append { type = "task", step = step.ordinal, host = host.name, state = "started", attempt = record.attempt }
+    -- The intent is on the disk before anything changes. Outcomes, and what only looks, go there with the next intent.
+    local intent = { type = "task", step = step.ordinal, host = host.name, state = "started", attempt = record.attempt }
+    if step.options.reads then run:_post(intent) else run:_append(intent) end
     record.state = "started"
     report.emit { type = "task.started", step = step.name, host = host.name, attempt = attempt }
     local began = task.now()
     local ok, value = pcall(task.within, step.timeout, ("%s on %s"):format(step.name, host.name),
       function() return step.options.run(host) end)
     local ms = math.floor(task.now() - began + 0.5)
-    -- The outcome is a fact: it is journaled even if the run was cancelled in the meantime.
-    task.shielded(ROW_DEADLINE, "journal", function()
-      if ok then
-        run:_append { type = "task", step = step.ordinal, host = host.name, state = "done", result = value,
-          attempt = record.attempt, ms = ms }
-      else
-        value = with_place(value, step, host)
-        run:_append { type = "task", step = step.ordinal, host = host.name, state = "failed", error = value,
-          attempt = record.attempt, ms = ms }
-      end
-    end)
+    if not ok then value = with_place(value, step, host) end
+    run:_post { type = "task", step = step.ordinal, host = host.name, state = ok and "done" or "failed",
+      result = ok and value or nil, error = not ok and value or nil, attempt = record.attempt, ms = ms }
     if ok then
       record.state, record.result = "done", value
       local state = type(value) == "table" and value.unchanged and "unchanged" or "done"

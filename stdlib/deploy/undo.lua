@@ -22,7 +22,7 @@ local function undo_task(run, step, host, record)
   local ms = math.floor(task.now() - began + 0.5)
   if ok then
     record.state = "undone"
-    run:_append { type = "task", step = step.ordinal, host = host.name, state = "undone", attempt = record.attempt,
+    run:_post { type = "task", step = step.ordinal, host = host.name, state = "undone", attempt = record.attempt,
       ms = ms }
     report.emit { type = "task.finished", step = step.name, host = host.name, state = "undone", ms = ms }
     return
@@ -30,7 +30,7 @@ local function undo_task(run, step, host, record)
   err = fail.normal(err)
   err.step, err.host = err.step or step.name, err.host or host.name
   record.state = "undo_failed"
-  run:_append { type = "task", step = step.ordinal, host = host.name, state = "undo_failed", error = err,
+  run:_post { type = "task", step = step.ordinal, host = host.name, state = "undo_failed", error = err,
     attempt = record.attempt, ms = ms }
   report.emit { type = "task.finished", step = step.name, host = host.name, state = "undo_failed", ms = ms,
     error = err }

@@ -1,5 +1,5 @@
 --- The journal of runs: what was intended, what came back, so that any process can finish or undo a run
---- (docs/journal.md). Every call waits until its row is on the disk.
+--- (docs/journal.md). Every call but `post` waits until its row is on the disk.
 
 local raw = require "native.journal.raw"
 local await = require("native.task").await
@@ -90,6 +90,13 @@ end
 --- @param row table
 function Journal:append(row)
   await(self._raw:append(row))
+end
+
+--- Adds a row as `append` does, without waiting: it is committed together with the next row that is appended, in front
+--- of it, or with the end of the run. Until then a crash forgets it. Raises `journal.too_large`.
+--- @param row table
+function Journal:post(row)
+  self._raw:post(row)
 end
 
 --- Ends the owned run. `needs_person` leaves it to be resumed or aborted.

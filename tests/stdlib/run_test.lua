@@ -16,6 +16,7 @@ local function journal_in_memory(lost_after)
   end
   function journal:begin() return "run-1" end
   function journal:append(row) write(row) end
+  function journal:post(row) write(row) end
   function journal:finish(finish) self.states[#self.states + 1] = finish.state end
   --- What a fresh process reads.
   function journal:fold()

@@ -127,6 +127,12 @@ class LocalJournal final : public Journal {
   std::unique_ptr<Operation<Unit>> append(Row row) override {
     return write(entry_of(run_of(row), type_of(row), body_of(row)));
   }
+  Result<Unit> post(Row row) override {
+    auto entry = entry_of(run_of(row), type_of(row), body_of(row));
+    if (!entry) return std::move(entry).error();
+    batch_->add(std::make_shared<Waiting>(Waiting{.entry = std::move(*entry), .outcome = {}}));
+    return Unit{};
+  }
   std::unique_ptr<Operation<Unit>> finish(Finish finish) override {
     if (finish.state == RunState::running) throw core::Failure(core::usage("a run cannot end as running"));
     return write(entry_of(finish.run, "finish", body_of(finish)));

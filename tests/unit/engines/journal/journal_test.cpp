@@ -208,6 +208,30 @@ TEST_CASE("rows take effect in the order of their start, however many wait toget
   CHECK(*wait(loop, journal->verify()) == 202);
 }
 
+TEST_CASE("posted rows are committed with the next appended one, in front of it") {
+  Scratch scratch;
+  core::Loop loop;
+  std::vector<int> commits;
+  int rows = 0;
+  auto journal = opened(loop, scratch, {.redact = {}, .now = {}, .on_row = [&](Point point, int row) {
+                                          if (point == Point::after && row > rows) rows = row;
+                                          if (point == Point::before && row == rows + 1) commits.push_back(row);
+                                        }});
+  const std::string run = begun(loop, *journal);
+  CHECK(journal->post(Step{run, 1, "pull"}).ok());
+  CHECK(wait(loop, journal->record(run))->steps.empty());
+  REQUIRE(wait(loop, journal->append(task(run, "web1", TaskState::started))).ok());
+  CHECK(journal->post(task(run, "web1", TaskState::done)).ok());
+  CHECK(journal->post(Once{run, "much", Json(std::string(2U << 20U, 'x'))}).error().kind == "journal.too_large");
+  auto record = wait(loop, journal->record(run));
+  REQUIRE(record->steps.size() == 1);
+  CHECK(record->steps[0].tasks.at(0).state == TaskState::started);
+  REQUIRE(wait(loop, journal->finish({.run = run, .state = RunState::done})).ok());
+  CHECK(wait(loop, journal->record(run))->steps[0].tasks.at(0).state == TaskState::done);
+  CHECK(commits == std::vector<int>{1, 2, 4});
+  CHECK(*wait(loop, journal->verify()) == 5);
+}
+
 TEST_CASE("a row that was cancelled while it waited is not written") {
   Scratch scratch;
   core::Loop loop;
