@@ -509,6 +509,7 @@ int client(lua_State* L) {
       endpoint.dial = dialer->dial;
       endpoint.host = dialer->host;
     }
+    endpoint.spare = options.boolean("spare").value_or(false);
     if (auto host = options.string("host")) endpoint.host = std::move(*host);
     options.finish();
     lua::push_object(L, std::make_shared<docker::Client>(context(L).http, std::move(endpoint)));

@@ -22,7 +22,7 @@ end
 --- @param host string    whose errors these are
 --- @return Docker
 function M.over(session, socket, host)
-  local direct = docker.client { dial = session:dial_unix(socket), host = host }
+  local direct = docker.client { dial = session:dial_unix(socket), spare = true, host = host }
   local client = direct
 
   local function call(name, ...)

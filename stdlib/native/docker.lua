@@ -20,8 +20,9 @@ local function grace_options(grace, what)
 end
 
 --- An engine. Nothing is asked yet.
---- @param options? { socket?: string, dial?: userdata, host?: string }
----   socket: "/var/run/docker.sock" unless told; dial: of an SSH session, instead of a socket; host: for errors
+--- @param options? { socket?: string, dial?: userdata, spare?: boolean, host?: string }
+---   socket: "/var/run/docker.sock" unless told; dial: of an SSH session, instead of a socket; spare: one connection is
+---   dialled ahead; host: for errors
 --- @return Docker
 function M.client(options)
   return setmetatable({ _raw = raw.client(options) }, Docker)

@@ -125,7 +125,7 @@ end
 
 --- @class WaitHealthyOptions : HttpOptions
 --- @field expect? HttpExpect|integer|string
---- @field interval? string      between attempts at first, "100ms" unless told; grows by half after each failure
+--- @field interval? string      between attempts at first, "100ms" unless told; later a tenth of the time waited so far
 --- @field max_interval? string  "2s" unless told
 --- @field successes? integer    how many in a row, 1 unless told
 --- @field timeout? string       of one attempt, "5s" unless told

@@ -27,7 +27,7 @@ bool mentions(std::string_view text, std::initializer_list<std::string_view> wor
 }  // namespace
 
 Client::Client(http::Client& http, Endpoint endpoint) : http_(http), endpoint_(std::move(endpoint)) {
-  if (endpoint_.dial) route_ = http_.route(endpoint_.dial);
+  if (endpoint_.dial) route_ = http_.route(endpoint_.dial, endpoint_.spare);
 }
 
 http::Request Client::request(const Ask& ask) {

@@ -24,8 +24,9 @@ using json::Json;
 /// Where the engine listens: a socket of this machine, or whatever `dial` opens.
 struct Endpoint {
   std::string unix_socket = "/var/run/docker.sock";
-  core::Dial dial;   ///< used instead of the socket when set
-  std::string host;  ///< whose engine it is (Error::host); may be empty
+  core::Dial dial;     ///< used instead of the socket when set
+  bool spare = false;  ///< whether one connection is dialled ahead: for dials that cost a round trip and no process
+  std::string host;    ///< whose engine it is (Error::host); may be empty
 };
 
 /// One question to the engine.

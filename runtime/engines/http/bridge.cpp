@@ -8,10 +8,7 @@
 
 namespace deployrun::http {
 
-Bridge::Bridge(core::Loop& loop, int fd, Ended ended) : fd_(fd), ended_(std::move(ended)), poll_(new uv_poll_t) {
-  uv_poll_init(loop.raw(), poll_, fd_);
-  poll_->data = this;
-}
+Bridge::Bridge(core::Loop& loop, Ended ended) : loop_(loop), ended_(std::move(ended)) {}
 
 Bridge::~Bridge() { release(); }
 
@@ -28,8 +25,16 @@ void Bridge::release() noexcept {
   }
 }
 
-void Bridge::start(const core::Dial& dial) {
+void Bridge::attach(int fd) {
+  fd_ = fd;
+  poll_ = new uv_poll_t;
+  uv_poll_init(loop_.raw(), poll_, fd_);
+  poll_->data = this;
   poll();
+  if (flushed_ < inbound_.size()) flush();
+}
+
+void Bridge::dial(const core::Dial& dial) {
   std::weak_ptr<bool> alive = alive_;
   // The token is kept only while the dial is under way: a dial that answers at once has none left to cancel.
   auto token = dial([this, alive](core::Result<std::unique_ptr<core::Stream>> stream) {
@@ -48,7 +53,7 @@ void Bridge::dialled(core::Result<std::unique_ptr<core::Stream>> stream) {
 }
 
 void Bridge::poll() {
-  if (over_) return;
+  if (over_ || poll_ == nullptr) return;
   int wanted = UV_DISCONNECT;
   if (open_ && !writing_) wanted |= UV_READABLE;
   if (flushed_ < inbound_.size()) wanted |= UV_WRITABLE;
@@ -111,6 +116,7 @@ void Bridge::receive() {
 }
 
 void Bridge::flush() {
+  if (poll_ == nullptr && !at_end_) return;
   while (flushed_ < inbound_.size()) {
     const ssize_t count = ::send(fd_, inbound_.data() + flushed_, inbound_.size() - flushed_, MSG_NOSIGNAL);
     if (count < 0) {
@@ -132,6 +138,7 @@ void Bridge::end(std::optional<core::Error> error) {
   over_ = true;
   // The reason is told before libcurl can see the end and ask for it.
   ended_(*this, std::move(error), open_);
+  if (poll_ == nullptr) return;
   ::shutdown(fd_, SHUT_RDWR);
   uv_poll_stop(poll_);
 }

@@ -13,22 +13,25 @@
 
 namespace deployrun::http {
 
-/// Dials, then carries bytes both ways until one side ends. What libcurl sends before the dial is done waits in the
-/// socket. Destroyed, it stops in silence.
+/// Dials, and carries bytes both ways until one side ends. Either side may come first: what libcurl sends before the
+/// dial is done waits in the socket; a stream that is open before libcurl wants one waits too, and is over when it
+/// ends. Destroyed, it stops in silence.
 class Bridge {
  public:
-  /// How it ended: nothing for a plain end of stream or libcurl closing its side. `dialled` is false where the stream
+  /// Why it ended: nothing for a plain end of stream or libcurl closing its side. `dialled` is false where the stream
   /// never opened.
   using Ended = std::function<void(Bridge&, std::optional<core::Error>, bool dialled)>;
 
-  /// Takes `fd` (non-blocking). `ended` comes exactly once, maybe inside `start`, and must not
-  /// destroy the bridge before it returns to the loop.
-  Bridge(core::Loop& loop, int fd, Ended ended);
+  /// `ended` comes exactly once, maybe inside `dial` or `attach`, and must not destroy the bridge before it returns to
+  /// the loop.
+  Bridge(core::Loop& loop, Ended ended);
   ~Bridge();
   Bridge(const Bridge&) = delete;
   Bridge& operator=(const Bridge&) = delete;
 
-  void start(const core::Dial& dial);
+  void dial(const core::Dial& dial);
+  /// Takes libcurl's side, non-blocking. Once.
+  void attach(int fd);
 
  private:
   void dialled(core::Result<std::unique_ptr<core::Stream>> stream);
@@ -40,9 +43,10 @@ class Bridge {
   void end(std::optional<core::Error> error);
   void release() noexcept;
 
-  int fd_;
+  core::Loop& loop_;
   Ended ended_;
-  uv_poll_t* poll_ = nullptr;
+  int fd_ = -1;
+  uv_poll_t* poll_ = nullptr;  // nullptr: nothing attached yet
   int events_ = 0;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   std::shared_ptr<void> dialling_;

@@ -58,7 +58,9 @@ Client::~Client() {
   }
 }
 
-std::shared_ptr<Route> Client::route(core::Dial dial) { return std::make_shared<Route>(loop_, std::move(dial)); }
+std::shared_ptr<Route> Client::route(core::Dial dial, bool spare) {
+  return std::make_shared<Route>(loop_, std::move(dial), spare);
+}
 
 template <class Fn>
 void Client::enter(Fn&& fn) {

@@ -47,7 +47,8 @@ std::string fresh_path() {
 
 }  // namespace
 
-Route::Route(core::Loop& loop, core::Dial dial) : loop_(loop), dial_(std::move(dial)), path_(fresh_path()) {}
+Route::Route(core::Loop& loop, core::Dial dial, bool spare)
+    : loop_(loop), dial_(std::move(dial)), keeps_spare_(spare), path_(fresh_path()) {}
 
 Route::~Route() { close_door(); }
 
@@ -104,18 +105,36 @@ void Route::accept() {
       ::close(socket);
       continue;
     }
-    ++dials_;
-    bridges_.push_back(
-        std::make_unique<Bridge>(loop_, socket, [this](Bridge& over, std::optional<core::Error> error, bool dialled) {
-          ended(over, std::move(error), dialled);
-        }));
-    bridges_.back()->start(dial_);
+    serve(socket);
   }
+  if (!alive.expired() && keeps_spare_ && spare_ == nullptr && !arrived.empty()) prepare_spare();
+}
+
+void Route::serve(int socket) {
+  if (Bridge* const ready = std::exchange(spare_, nullptr)) return ready->attach(socket);
+  Bridge& bridge = add_bridge();
+  bridge.attach(socket);
+  bridge.dial(dial_);
+}
+
+void Route::prepare_spare() {
+  spare_ = &add_bridge();
+  spare_->dial(dial_);
+}
+
+Bridge& Route::add_bridge() {
+  ++dials_;
+  bridges_.push_back(std::make_unique<Bridge>(loop_, [this](Bridge& over, std::optional<core::Error> error,
+                                                            bool dialled) { ended(over, std::move(error), dialled); }));
+  return *bridges_.back();
 }
 
 void Route::ended(Bridge& bridge, std::optional<core::Error> error, bool dialled) {
   ++ended_;
-  if (error) {
+  // What becomes of a spare concerns no request; the next one dials for itself and sees why.
+  const bool unused = &bridge == spare_;
+  if (unused) spare_ = nullptr;
+  if (error && !unused) {
     failed_at_ = ended_;
     failure_ = Failure{std::move(*error), dialled};
   }

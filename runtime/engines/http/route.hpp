@@ -24,7 +24,9 @@ class Bridge;
 /// by nobody else. Destroying the last holder closes its streams.
 class Route {
  public:
-  Route(core::Loop& loop, core::Dial dial);
+  /// `spare`: from the first connection on, one more is kept dialled that nobody uses yet. The next request that finds
+  /// all others busy, or used up by an answer that ended its connection, does not wait for a dial.
+  Route(core::Loop& loop, core::Dial dial, bool spare);
   ~Route();
   Route(const Route&) = delete;
   Route& operator=(const Route&) = delete;
@@ -41,11 +43,14 @@ class Route {
   };
   std::uint64_t mark() const noexcept { return ended_; }
   std::optional<Failure> failure_since(std::uint64_t since) const;
-  /// Streams open or being dialled now, and dialled in all.
+  /// Streams open or being dialled now, the spare included, and dialled in all.
   std::size_t connections() const noexcept { return bridges_.size(); }
   std::uint64_t dials() const noexcept { return dials_; }
 
  private:
+  void serve(int socket);
+  Bridge& add_bridge();
+  void prepare_spare();
   bool open_door();
   void close_door() noexcept;
   void accept();
@@ -53,6 +58,8 @@ class Route {
 
   core::Loop& loop_;
   core::Dial dial_;
+  bool keeps_spare_;
+  Bridge* spare_ = nullptr;  // one of bridges_
   std::string path_;
   int door_ = -1;
   uv_poll_t* poll_ = nullptr;

@@ -15,7 +15,6 @@ WaitHealthy::WaitHealthy(Client& client, Request request, Expectation expectatio
       pause_timer_(client.loop()),
       attempt_timer_(client.loop()),
       deadline_timer_(client.loop()),
-      delay_(patience.interval),
       random_(patience.seed != 0 ? patience.seed : std::random_device{}()) {}
 
 double WaitHealthy::elapsed_ms() const {
@@ -37,7 +36,7 @@ void WaitHealthy::attempt() {
     asking_ = false;
     call_.reset();
     last_status_ = 0;
-    failed("no answer within " + core::format_duration(patience_.attempt_timeout));
+    failed("no answer within " + core::format_duration(patience_.attempt_timeout), patience_.interval);
   });
   call_->start([this](core::Result<Reply> reply) { answered(std::move(reply)); });
 }
@@ -54,28 +53,32 @@ void WaitHealthy::answered(core::Result<Reply> reply) {
     const std::string prefix = request_.method + " " + shown_url(request_.url) + ": ";
     if (text.rfind(prefix, 0) == 0) text.erase(0, prefix.size());
     if (error.cause) text += ": " + error.cause->message;
-    return failed(excerpt(text));
+    const bool refused = error.is("http.connect");
+    return failed(excerpt(text),
+                  refused ? std::min(patience_.refused_interval, patience_.interval) : patience_.interval);
   }
   last_status_ = reply->status;
   const auto why = unmet(expectation_, *reply);
   if (why) {
     const bool only_status = why->rfind("status ", 0) == 0;
-    return failed(only_status ? summary(*reply) : summary(*reply) + ": " + *why);
+    return failed(only_status ? summary(*reply) : summary(*reply) + ": " + *why, patience_.interval);
   }
   history_.add(elapsed_ms(), std::to_string(reply->status) + " healthy");
   if (++in_a_row_ < patience_.successes) {
-    delay_ = patience_.interval;
-    return pause(delay_);
+    return pause(patience_.interval);
   }
   finish(Healthy{std::move(*reply), history_.attempts(), elapsed_ms(), history_.text()});
 }
 
-void WaitHealthy::failed(std::string text) {
+void WaitHealthy::failed(std::string text, core::Milliseconds interval) {
   in_a_row_ = 0;
   history_.add(elapsed_ms(), std::move(text));
-  pause(delay_);
-  const auto grown = std::chrono::duration<double, std::milli>(delay_) * patience_.growth;
-  delay_ = std::min(patience_.max_interval, std::chrono::ceil<core::Milliseconds>(grown));
+  pause(delay(interval));
+}
+
+core::Milliseconds WaitHealthy::delay(core::Milliseconds interval) const {
+  const core::Milliseconds grown(static_cast<std::int64_t>(elapsed_ms() * patience_.share));
+  return std::clamp(grown, interval, std::max(interval, patience_.max_interval));
 }
 
 void WaitHealthy::pause(core::Milliseconds delay) {

@@ -13,8 +13,9 @@ namespace deployrun::http {
 
 struct Patience {
   core::Milliseconds interval{100};  ///< between attempts at first, and between successes that must follow each other
+  core::Milliseconds refused_interval{25};  ///< instead, after a connection that was refused: the app does not notice
   core::Milliseconds max_interval{2000};
-  double growth = 1.5;  ///< after each failure
+  double share = 0.1;   ///< of the time waited so far, between attempts: nobody waits much longer than it takes
   double jitter = 0.2;  ///< each pause is up to this share shorter or longer
   int successes = 1;    ///< in a row
   core::Milliseconds attempt_timeout{5000};
@@ -41,7 +42,8 @@ class WaitHealthy final : public core::Operation<Healthy> {
  private:
   void attempt();
   void answered(core::Result<Reply> reply);
-  void failed(std::string text);
+  void failed(std::string text, core::Milliseconds interval);
+  core::Milliseconds delay(core::Milliseconds interval) const;
   void pause(core::Milliseconds delay);
   void give_up();
   void finish(core::Result<Healthy> result);
@@ -58,7 +60,6 @@ class WaitHealthy final : public core::Operation<Healthy> {
   std::unique_ptr<Call> call_;
   core::Instant begun_;
   core::Instant asked_;
-  core::Milliseconds delay_;
   std::minstd_rand random_;
   History history_;
   int in_a_row_ = 0;

@@ -1,7 +1,7 @@
 // The runs' journal (DESIGN.md §3): what was intended, what came back, who did it, so that any process can finish or
 // undo a run. This is the interface; local.hpp keeps it in the project's folder. What must stay true: a row is on disk
-// before its operation completes, with every row before it; rows are never changed or removed; a run has at most one living owner; no secret
-// reaches a row.
+// before its operation completes, with every row before it; rows are never changed or removed; a run has at most one
+// living owner; no secret reaches a row.
 #pragma once
 
 #include <chrono>
@@ -56,9 +56,9 @@ class Journal {
   /// committed together, in order. Cancelled while it waits, the row is not written; later the row stands.
   virtual std::unique_ptr<core::Operation<core::Unit>> append(Row row) = 0;
 
-  /// Adds a row in front of the next one that is appended or finishes the run, and is committed with it: for what has to
-  /// be on disk before the next change, not before the caller goes on. Until then a crash forgets it. What is wrong with
-  /// the row itself (`journal.too_large`) is told at once, a failing disk by the row that takes it along.
+  /// Adds a row in front of the next one that is appended or finishes the run, and is committed with it: for what has
+  /// to be on disk before the next change, not before the caller goes on. Until then a crash forgets it. What is wrong
+  /// with the row itself (`journal.too_large`) is told at once, a failing disk by the row that takes it along.
   virtual core::Result<core::Unit> post(Row row) = 0;
 
   /// The end of the owned run. Any state but `running`; `needs_person` leaves it unfinished. Ownership ends here.

@@ -51,6 +51,7 @@ std::shared_ptr<void> Session::open_channel(Destination destination, Opened open
     });
     return request;
   }
+  if (request->destination.kind == Destination::Kind::session) wanted_ = true;
   // An opening under way for nobody in particular serves as well as one of its own.
   if (request->destination.kind == Destination::Kind::session && current_ && !current_->opened &&
       current_->destination.kind == Destination::Kind::session && waiting_.empty()) {
@@ -98,7 +99,7 @@ bool Session::pick() {
     return true;
   }
   auto spare = std::make_shared<Request>();
-  if (spare_ != nullptr || !room(*spare)) return false;
+  if (spare_ != nullptr || !wanted_ || !room(*spare)) return false;
   current_ = std::move(spare);
   ++used_;
   return true;

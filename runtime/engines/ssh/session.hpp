@@ -107,6 +107,7 @@ class Session final : public std::enable_shared_from_this<Session>, private Wait
   std::deque<std::shared_ptr<Request>> waiting_;
   std::shared_ptr<Request> current_;
   LIBSSH2_CHANNEL* spare_ = nullptr;
+  bool wanted_ = false;   // a session channel was asked for, so a spare may be of use
   std::size_t used_ = 0;  // session channels: in use, spare, being opened, being closed
   std::size_t most_ = 0;  // as many were open at once
   std::size_t limit_ = kChannelLimit;

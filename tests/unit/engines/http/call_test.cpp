@@ -90,6 +90,39 @@ TEST_CASE("a connection that ended while idle is replaced") {
   CHECK(f.server.wires.size() == 2);
 }
 
+TEST_CASE("a route with a spare does not wait for a dial when a connection is used up") {
+  Fixture f;
+  f.server.answer = [](const std::string&) { return http_reply(200, "bye", "Connection: close\r\n"); };
+  f.route = f.client->route(f.server.dial(), true);
+  REQUIRE(f.get(f.request()));
+  test::settle(f.loop);
+  REQUIRE(f.server.wires.size() == 2);
+  SECTION("the next request takes it, and another one is dialled") {
+    REQUIRE(f.get(f.request()));
+    CHECK(f.server.wires[1]->answered == 1);
+    test::settle(f.loop);
+    CHECK(f.server.wires.size() == 3);
+    CHECK(f.server.wires[2]->answered == 0);
+  }
+  SECTION("one that ended in the meantime is forgotten") {
+    f.server.wires[1]->end();
+    test::settle(f.loop);
+    REQUIRE(f.get(f.request()));
+    CHECK(f.server.wires[1]->answered == 0);
+    CHECK(f.server.wires[2]->answered == 1);
+  }
+  SECTION("one that broke is no request's failure") {
+    f.server.wires[1]->fail({.kind = "ssh.lost", .message = "gone"});
+    test::settle(f.loop);
+    CHECK(f.route->connections() == 0);
+    CHECK_FALSE(f.route->failure_since(0).has_value());
+  }
+  SECTION("it goes with the route") {
+    f.route.reset();
+    CHECK(f.server.wires[1]->closed);
+  }
+}
+
 TEST_CASE("a dial that fails is http.connect, its own error the cause") {
   Fixture f;
   f.server.refuse =
