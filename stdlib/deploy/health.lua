@@ -25,10 +25,19 @@ local function lines_of(history)
   return out
 end
 
+--- A server that cannot be reached has nothing to tell; asking it would only take time.
+local function out_of_reach(err)
+  while err do
+    if err.kind:match("^ssh%.") or err.kind == "docker.lost" or err.kind == "docker.connect" then return true end
+    err = err.cause
+  end
+  return false
+end
+
 --- Why it is not ready, with what the container says of itself.
 local function story(host, container, cause)
   cause = fail.normal(cause)
-  if cause.kind == "cancelled" or cause.kind == "timeout" then error(cause, 0) end
+  if cause.kind == "cancelled" or cause.kind == "timeout" or out_of_reach(cause) then error(cause, 0) end
   local found, logs
   task.shielded(STORY_DEADLINE, "asking why " .. container.name .. " is not ready", function()
     pcall(function() found = host.docker:inspect(container.id) end)
@@ -139,7 +148,9 @@ end
 --- @param refusal any  what the proxy raised
 function M.explain(host, container, refusal)
   refusal = fail.normal(refusal)
-  if refusal.kind == "cancelled" or refusal.kind == "timeout" or task.cancellation() then error(refusal, 0) end
+  if refusal.kind == "cancelled" or refusal.kind == "timeout" or task.cancellation() or out_of_reach(refusal) then
+    error(refusal, 0)
+  end
   local up, why = pcall(function() check_up(container, host.docker:inspect(container.id), true) end)
   why = not up and fail.normal(why) or nil
   if why and why.kind == "app.exited" then

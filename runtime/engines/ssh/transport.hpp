@@ -43,7 +43,7 @@ class Transport final : public std::enable_shared_from_this<Transport> {
   static constexpr std::size_t kCongested = 1U << 20U;
   /// A silent peer is probed every kProbe and given up after kSilence (bound by REQUIREMENTS: 45 s).
   static constexpr core::Milliseconds kProbe{15000};
-  static constexpr core::Milliseconds kSilence{44000};
+  static constexpr core::Milliseconds kSilence{40000};
 
   /// `host` is the name that errors carry.
   Transport(core::Loop& loop, Descriptor socket, std::string host);

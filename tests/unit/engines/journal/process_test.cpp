@@ -1,5 +1,6 @@
 // The journal between processes: who owns a run, and what is left when a process is killed at any row. The other
 // process is this program again, running the hidden cases below.
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -183,7 +184,18 @@ TEST_CASE("a child process does not keep its parent's run alive") {
     REQUIRE(wait(loop, (*journal)->begin(test::info())).ok());
     std::string sleep = "sleep", forever = "600";
     char* arguments[] = {sleep.data(), forever.data(), nullptr};
+    // The spawn returns a moment before the kernel closes the child's descriptors, lowest first: the end of this pipe
+    // tells that all are closed.
+    int ends[2];
+    REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+    const int last = ::fcntl(ends[1], F_DUPFD_CLOEXEC, 500);
+    REQUIRE(last >= 500);
+    ::close(ends[1]);
     REQUIRE(::posix_spawnp(&child, "sleep", nullptr, nullptr, arguments, environ) == 0);
+    ::close(last);
+    char byte = 0;
+    CHECK(::read(ends[0], &byte, 1) == 0);
+    ::close(ends[0]);
   }
   auto journal = test::open(loop, scratch);
   auto left = wait(loop, (*journal)->unfinished());
