@@ -2,8 +2,8 @@
 --- deploy/ and proxy/ (docs/recipes.md).
 
 local command = require "deploy.command"
+local door = require "native.door"
 local fail = require "native.fail"
-local task = require "native.task"
 local text = require "native.text"
 
 local M = {}
@@ -24,6 +24,12 @@ end
 --- For deploy/main.lua.
 function M._registry() return registry end
 
+--- For deploy/rehearsal.lua: what is declared from now on stands alone.
+function M._new_registry()
+  registry = command.registry()
+  return registry
+end
+
 --- Stops with an error of the recipe's own.
 --- @param message string
 --- @param hint? string  what to do next
@@ -39,7 +45,13 @@ M.milliseconds = text.parse_duration
 --- Waits: "500ms", "10s".
 --- @async
 --- @param duration string
-function M.sleep(duration) task.sleep(text.parse_duration(duration)) end
+function M.sleep(duration)
+  door.sleep(text.parse_duration(duration), duration)
+end
+
+--- Whether this is a plan (`--plan`): for what a recipe does besides reading and changing hosts.
+--- @return boolean
+function M.planning() return door.memory("local") ~= nil end
 
 M.git = require "native.git"
 M.host = require("deploy.host").host

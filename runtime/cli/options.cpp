@@ -64,6 +64,8 @@ core::Result<Options> parse_recipe(int argc, char** argv) {
   bool abort = false;
   app.add_flag("--resume", resume, "finish the run that did not finish");
   app.add_flag("--abort", abort, "undo the run that did not finish");
+  app.add_flag("--plan", options.plan, "say what would be changed, and change nothing");
+  app.add_flag("--exit-code", options.exit_code, "with --plan: 6 when changes are pending");
   app.add_flag("--force", options.force, "with --resume or --abort: although the recipe changed");
   app.add_flag("--unsafe", options.unsafe, "give recipes ffi, debug, os.execute and io.popen");
   app.add_flag("-h,--help", options.help, "the recipe's commands");
@@ -80,6 +82,10 @@ core::Result<Options> parse_recipe(int argc, char** argv) {
   options.words = app.remaining();
   for (int i = ours; i < argc; ++i) options.words.emplace_back(argv[i]);
   if (resume && abort) return core::usage("--resume and --abort exclude each other");
+  if (options.plan && (resume || abort)) return core::usage("--plan and --resume or --abort exclude each other");
+  if (options.exit_code && !options.plan) {
+    return core::Error{.kind = "usage", .message = "--exit-code belongs to --plan", .hint = "add --plan"};
+  }
   if (resume) options.mode = Mode::resume;
   if (abort) options.mode = Mode::abort;
   return options;
@@ -110,6 +116,7 @@ std::string help_text() {
 
   deployrun RECIPE [COMMAND] [--param value …]   run a recipe's command (its default one when none is named)
   deployrun RECIPE --help                        the recipe's commands and parameters
+  deployrun RECIPE [COMMAND] --plan              what would be changed, as commands; changes nothing
   deployrun RECIPE --resume | --abort            finish, or undo, a run that was interrupted
   deployrun history [-n COUNT]                   past runs: what, when, by whom, how it ended
   deployrun test FILE|FOLDER …                   run Lua specs
@@ -120,13 +127,14 @@ Options, anywhere after RECIPE:
   -q, -v, -vv         quieter; commands; commands and their output
   --color WHEN        auto, always, never (NO_COLOR and FORCE_COLOR are honoured)
   --project DIR       the folder that holds .deployrun/ (default: the current one)
+  --exit-code         with --plan: exit code 6 when changes are pending
   --force             with --resume or --abort: go on although the recipe has changed
   --unsafe            give the recipe ffi, debug, os.execute and io.popen
   --stdlib DIR        use this stdlib instead of the built-in one
 
 Exit codes: 0 done · 1 failed, and undone · 2 usage, recipe or configuration error, nothing ran · 3 another run is in
 progress · 4 a host is unreachable or its key was refused, nothing changed · 5 needs a person: an unfinished run, or an
-undo that did not complete · 130/143 interrupted, and undone
+undo that did not complete · 6 with --plan --exit-code: changes are pending · 130/143 interrupted, and undone
 )";
 }
 

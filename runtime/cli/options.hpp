@@ -19,7 +19,9 @@ struct Options {
   std::filesystem::path recipe;
   std::vector<std::string> words;  ///< of the recipe's command, or the test files
   Mode mode = Mode::run;
-  bool help = false;  ///< of the recipe
+  bool help = false;       ///< of the recipe
+  bool plan = false;       ///< record changes instead of making them
+  bool exit_code = false;  ///< of a plan: 6 when changes are pending
   bool force = false;
   bool unsafe = false;
   bool json = false;

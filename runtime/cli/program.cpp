@@ -54,6 +54,8 @@ int run_recipe(const Options& options) {
                                                      : "run");
         lua::set_flag(L, "force", options.force);
         lua::set_flag(L, "help", options.help);
+        lua::set_flag(L, "plan", options.plan);
+        lua::set_flag(L, "exit_code", options.exit_code);
         push_info(L, options.recipe.lexically_normal().string());
         lua_setfield(L, -2, "info");
         return 1;

@@ -1,6 +1,7 @@
 --- Whether a fresh container is ready for traffic: asked from its server's own network, every 100 ms at first, while
 --- somebody watches whether it ends. A failure tells the whole story: probes, exit code, last log lines.
 
+local door = require "native.door"
 local fail = require "native.fail"
 local task = require "native.task"
 local text = require "native.text"
@@ -160,6 +161,13 @@ function M.explain(host, container, refusal)
   story(host, container, fail.make(refusal.kind, refusal.message, { stderr = refusal.stderr }))
 end
 
+local function what_is_awaited(container, role)
+  local check = role.health
+  if not check then return ("until %s has stood for %s"):format(container.name, role.settle) end
+  return ("until %s answers :%d%s with %s, %s at most"):format(container.name, check.port, check.path,
+    tostring(check.expect), check.deadline)
+end
+
 --- Waits until a container is ready: it answers as `role.health` says and stands for `settle`; a role without health
 --- check has to stay up (or pass its image's own check).
 --- Raises `app.unready` or `app.exited`, with `history`, `code` and `logs`.
@@ -171,9 +179,11 @@ end
 --- @param state "new"|"woken"|"running"  what was done to it; a new one has to stand for a while
 --- @return { ms: integer, attempts: integer? }
 function M.wait_ready(host, container, role, network, state)
-  local ok, value = pcall(while_alive, host, container, function()
-    if role.health then return answers(host, container, network, role.health, state) end
-    return runs(host, container, role.settle, state)
+  local ok, value = pcall(door.wait, host.name, what_is_awaited(container, role), { ms = 0 }, function()
+    return while_alive(host, container, function()
+      if role.health then return answers(host, container, network, role.health, state) end
+      return runs(host, container, role.settle, state)
+    end)
   end)
   if ok then return value end
   if task.cancellation() then error(value, 0) end

@@ -19,13 +19,15 @@ local M = {}
 --- @field docker Docker  the engine there; connects on first use
 
 local known = {}  -- name → host, in this program's only VM
+local transport   -- instead of connections and engines, for specs
 
 local SPEC = {
   address = { "string", required = true }, name = { "string" }, user = { "string" }, port = { "integer" },
   keys = { "table" }, known_hosts = { "string|table" }, accept_new = { "boolean" }, config = { "boolean|string" },
   passphrase = { "string|userdata" }, docker_socket = { "string" }, connect_timeout = { "duration" },
 }
-local EXEC = { stdin = { "string|userdata" }, env = { "table" }, timeout = { "duration" }, check = { "boolean" } }
+local EXEC = { stdin = { "string|userdata" }, env = { "table" }, timeout = { "duration" }, check = { "boolean" },
+  reads = { "boolean" }, planned = { "string" } }
 local STDERR_KEPT = 4096
 local DOCKER_SOCKET = "/var/run/docker.sock"
 
@@ -85,13 +87,19 @@ function M.hosts(specs)
   return out
 end
 
+--- How hosts are reached from now on; nil: over SSH, and this machine's engine through its socket.
+--- @param new { session: fun(host: Host): SshSession, docker: fun(host: Host): Docker }?
+function M.set_transport(new) transport = new end
+
 local function connect(self)
   local spec = self._spec
-  return ssh.connect(spec.address, {
+  local session = ssh.connect(spec.address, {
     user = spec.user, port = spec.port, identity = spec.keys, passphrase = spec.passphrase,
     known_hosts = spec.known_hosts, host_keys = spec.accept_new and "accept-new" or nil, ssh_config = spec.config,
     connect_timeout = spec.connect_timeout,
   })
+  session.host = self.name
+  return session
 end
 
 --- Runs `make` once for all who ask; where the one that runs it is cancelled, the next one does.
@@ -115,6 +123,7 @@ end
 
 --- The connection; a lost one is made anew, for whoever comes next.
 function Host:_session()
+  if transport then return transport.session(self) end
   local session = rawget(self, "_ssh")
   if session and not session:alive() then
     rawset(self, "_ssh", nil)
@@ -124,6 +133,7 @@ function Host:_session()
 end
 
 function Host:_docker()
+  if transport then return transport.docker(self) end
   local session = self:_session()
   if not rawget(self, "_engine") then
     rawset(self, "_engine", engine.over(session, self._spec.docker_socket or DOCKER_SOCKET, self.name))
@@ -151,13 +161,16 @@ end
 --- Raises `host.exit` for a code other than 0 (unless `check = false`), `timeout`, and what the connection raises.
 --- @async
 --- @param command string[]|string
---- @param given? { stdin?: string|Secret, env?: table, timeout?: string, check?: boolean }
+--- @param given? { stdin?: string|Secret, env?: table, timeout?: string, check?: boolean, reads?: boolean,
+---   planned?: string }  reads: it changes nothing, so that a plan runs it; planned: what it is taken to print in a
+---   plan that does not run it
 --- @return { stdout: string, stderr: string, code: integer, ms: number }
 function Host:exec(command, given)
   given = options.check(given, EXEC, "host:exec")
   local limit = text.duration_option(given.timeout, "host:exec, timeout")
   local result = task.within(limit, ("%s on %s"):format(title(command), self.name), function()
-    return self:_exec(command, { stdin = given.stdin, env = given.env })
+    return self:_exec(command,
+      { stdin = given.stdin, env = given.env, reads = given.reads, planned = given.planned })
   end)
   if given.check ~= false then check(self, command, result) end
   return result
@@ -249,7 +262,8 @@ end
 
 function Local:_exec(command, given)
   local argv = type(command) == "table" and command or { "sh", "-c", command }
-  return process.run(argv, { stdin = given.stdin, env = given.env, check = false })
+  return process.run(argv, { stdin = given.stdin, env = given.env, check = false, reads = given.reads,
+    planned = given.planned })
 end
 
 --- DOCKER_HOST counts where it names a socket; another machine's engine is reached as a host.
@@ -263,6 +277,7 @@ local function local_socket()
 end
 
 function Local:_docker()
+  if transport then return transport.docker(self) end
   if not rawget(self, "_engine") then rawset(self, "_engine", docker.client { socket = local_socket() }) end
   return rawget(self, "_engine")
 end

@@ -6,6 +6,7 @@ local command = require "deploy.command"
 local fail = require "native.fail"
 local git = require "native.git"
 local outcome = require "deploy.outcome"
+local plan_module = require "deploy.plan"
 local report = require "native.report"
 local run_module = require "deploy.run"
 local task = require "native.task"
@@ -23,10 +24,21 @@ local CLOSE_DEADLINE = 10000  -- ms for saying goodbye to hosts
 --- @field mode "run"|"resume"|"abort"
 --- @field force boolean       accept a recipe that changed since the run began
 --- @field help boolean
+--- @field plan boolean        record changes instead of making them
+--- @field exit_code boolean   with a plan: 6 when changes are pending
 --- @field info table          user, host, actor, version: who runs this
 
+--- The journal; nil for a plan where there is none yet.
 local function journal_of(request)
-  return require("deploy.journal").open(request)
+  local ok, journal = pcall(require("deploy.journal").open, request, { create = not request.plan })
+  if ok then return journal end
+  if request.plan and fail.normal(journal).kind == "journal.missing" then return nil end
+  error(journal, 0)
+end
+
+local function within(plan, fn)
+  if plan then return plan:within(fn) end
+  return fn()
 end
 
 local function unfinished_error(record)
@@ -87,14 +99,14 @@ local function execute(request, registry)
   local journal
   if not chosen.reads then
     journal = journal_of(request)
-    local record = journal:unfinished()
+    local record = journal and journal:unfinished()
     if record and not (record.owner and record.owner.alive) then error(unfinished_error(record), 0) end
     request.info.command, request.info.parameters = chosen.name, params
     local known, revision = pcall(git.revision)
     request.info.revision = known and revision or ""
   end
-  local run = run_module.new { journal = journal, info = request.info, params = params, mode = "run",
-    localhost = require("deploy.host").localhost }
+  local run = run_module.new { journal = not request.plan and journal or nil, info = request.info, params = params,
+    mode = "run", localhost = require("deploy.host").localhost, plan = request.planned }
   return run, run:execute(chosen.run), chosen
 end
 
@@ -113,6 +125,20 @@ local function recipe_print(...)
   report.text(table.concat(words, "\t"))
 end
 
+--- Tells a plan, and what its exit code is.
+local function tell_plan(request, result, chosen)
+  local plan = request.planned
+  local count = plan:count()
+  for ordinal, step in ipairs(plan:table()) do
+    report.emit { type = "plan.step", ordinal = ordinal, step = step.name, reads = step.reads, hosts = step.hosts }
+  end
+  local code = outcome.exit_code(result)
+  if code == outcome.DONE and request.exit_code and count > 0 then code = outcome.PENDING end
+  report.emit { type = "plan.finished", recipe = request.info.recipe, command = chosen and chosen.name, changes = count,
+    state = result.state, exit_code = code }
+  return code
+end
+
 --- Runs one invocation.
 --- @async
 --- @param request Request
@@ -124,21 +150,22 @@ function M.main(request)
     rawset(_G, "print", recipe_print)
     request.info.recipe_hash = text.sha256(request.source)
     check.recipe(request.recipe, request.source)
-    request.chunk()
+    if request.plan then request.planned = plan_module.new() end
+    within(request.planned, request.chunk)
     local registry = require("deploy")._registry()
     if request.help then
       report.text(command.help(registry, request.recipe))
       result = { state = "done" }
       return
     end
-    run, result, chosen = execute(request, registry)
+    run, result, chosen = within(request.planned, function() return execute(request, registry) end)
   end)
   if not ok then
     result = { state = task.cancellation() and "cancelled" or "failed_undone", error = fail.normal(err) }
   end
   if result.state == "cancelled" and task.cancellation() then result.error = task.cancellation() end
   pcall(task.shielded, CLOSE_DEADLINE, "closing connections", function() require("deploy.host").close_all() end)
-  local code = outcome.exit_code(result)
+  local code = request.planned and tell_plan(request, result, chosen) or outcome.exit_code(result)
   if result.error then report.emit { type = "error", error = result.error } end
   hint_for(request, result)
   if run and run.id then

@@ -2,7 +2,7 @@
 
 local M = {}
 
-M.DONE, M.FAILED, M.USAGE, M.LOCKED, M.UNREACHABLE, M.NEEDS_PERSON = 0, 1, 2, 3, 4, 5
+M.DONE, M.FAILED, M.USAGE, M.LOCKED, M.UNREACHABLE, M.NEEDS_PERSON, M.PENDING = 0, 1, 2, 3, 4, 5, 6
 
 local USAGE_ROOMS = { usage = true, recipe = true, config = true, yaml = true, secret = true }
 local SIGNALS = { [2] = 130, [15] = 143, [1] = 129 }

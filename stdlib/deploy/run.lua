@@ -22,9 +22,10 @@ local FINAL_DEADLINE = 3600000  -- ms for a final step, which a cancellation doe
 --- Raised inside the recipe to leave it once an abort has replayed all that was recorded.
 local REPLAYED = {}
 
---- @param context { journal: table?, info: table, params: table, record: table?, mode: string, localhost: Host }
+--- @param context { journal: table?, info: table, params: table, record: table?, mode: string, localhost: Host,
+---        plan: table? }
 ---        `mode`: "run", "resume", "abort"; `record`: what the journal holds of the run (not with "run");
----        no journal: a command that only reads
+---        no journal: a command that only reads; `plan`: changes are recorded there, not made (deploy/plan.lua)
 --- @return Run
 function M.new(context)
   local run = { params = context.params, steps = {}, id = context.record and context.record.id, changing = false }
@@ -57,6 +58,21 @@ function Run:_post(row)
   if not self._context.journal then return end
   row.run = self.id
   self._context.journal:post(row)
+end
+
+--- Makes one task of a step, or undoes it; a spec may let it fail.
+function Run:_perform(step, host, undone, result)
+  local plan = self._context.plan
+  if plan then return plan:perform(step, host, undone, result) end
+  if undone then return step.options.undo(host, result) end
+  return step.options.run(host)
+end
+
+--- Tells whoever watches; of a plan only the plan is told.
+function Run:_report(event)
+  local plan = self._context.plan
+  if plan then return plan:report(event) end
+  report.emit(event)
 end
 
 local function recorded_step(self, ordinal)
@@ -152,11 +168,13 @@ function Run:step(name, declaration)
     return results_of(step)
   end
   if not seen then self:_post { type = "step", ordinal = step.ordinal, name = name } end
-  if not declaration.reads then self.changing = true end
-  report.emit { type = "step.started", step = name, hosts = #step.hosts, ordinal = step.ordinal }
+  if not declaration.reads and not (context.plan and context.plan.ends_at_failure) then self.changing = true end
+  self:_report { type = "step.started", step = name, hosts = #step.hosts, ordinal = step.ordinal }
   local began = task.now()
+  if context.plan then context.plan:begin_step(name, declaration, step.hosts) end
   local ok, err = pcall(execute, self, step)
-  report.emit { type = "step.finished", step = name, state = ok and "done" or "failed",
+  if context.plan then context.plan:end_step() end
+  self:_report { type = "step.finished", step = name, state = ok and "done" or "failed",
     ms = math.floor(task.now() - began + 0.5) }
   if not ok then error(err, 0) end
   return results_of(step)
@@ -180,7 +198,7 @@ end
 --- Says something to whoever watches.
 --- @param message string
 function Run:log(message)
-  report.emit { type = "log", level = "info", message = message }
+  self:_report { type = "log", level = "info", message = message }
 end
 
 local function finish(self, state, summary)
@@ -217,6 +235,10 @@ function Run:execute(fn)
     return { state = "done" }
   end
   err = fail.normal(err)
+  local plan = self._context.plan
+  if plan and plan.ends_at_failure then
+    return { state = task.cancellation() and "cancelled" or "failed", error = err }
+  end
   local changed = self.changing
   if self._final then
     local left = { "the last step is not finished: --resume finishes it" }

@@ -1,9 +1,9 @@
 --- One step: which hosts, in which batches, and what became of each task. Journals the intent before a task and the
 --- result after it; leaves undo to deploy/undo.lua.
 
+local door = require "native.door"
 local fail = require "native.fail"
 local options = require "deploy.options"
-local report = require "native.report"
 local task = require "native.task"
 local text = require "native.text"
 
@@ -120,10 +120,10 @@ local function run_task(run, step, host)
     local intent = { type = "task", step = step.ordinal, host = host.name, state = "started", attempt = record.attempt }
     if step.options.reads then run:_post(intent) else run:_append(intent) end
     record.state = "started"
-    report.emit { type = "task.started", step = step.name, host = host.name, attempt = attempt }
+    run:_report { type = "task.started", step = step.name, host = host.name, attempt = attempt }
     local began = task.now()
     local ok, value = pcall(task.within, step.timeout, ("%s on %s"):format(step.name, host.name),
-      function() return step.options.run(host) end)
+      function() return run:_perform(step, host) end)
     local ms = math.floor(task.now() - began + 0.5)
     if not ok then value = with_place(value, step, host) end
     run:_post { type = "task", step = step.ordinal, host = host.name, state = ok and "done" or "failed",
@@ -131,17 +131,17 @@ local function run_task(run, step, host)
     if ok then
       record.state, record.result = "done", value
       local state = type(value) == "table" and value.unchanged and "unchanged" or "done"
-      report.emit { type = "task.finished", step = step.name, host = host.name, state = state, ms = ms,
+      run:_report { type = "task.finished", step = step.name, host = host.name, state = state, ms = ms,
         note = type(value) == "table" and value.note or nil }
       return value
     end
     record.state, record.error = "failed", value
     local cancelled = value.kind == "cancelled"
     local again = attempt < attempts and not cancelled and value.kind ~= "usage" and not task.cancellation()
-    report.emit { type = "task.finished", step = step.name, host = host.name, ms = ms,
+    run:_report { type = "task.finished", step = step.name, host = host.name, ms = ms,
       state = cancelled and "cancelled" or "failed", error = value, retry = again or nil }
     if not again then error(value, 0) end
-    task.sleep(math.min(500 * 2 ^ (attempt - 1), 10000))
+    door.sleep(math.min(500 * 2 ^ (attempt - 1), 10000), "before trying again")
   end
 end
 
@@ -177,7 +177,9 @@ function M.execute(run, step)
   local wait = step.options.rolling and text.duration_option(step.options.rolling.wait, "rolling.wait")
   local failure
   for number, batch in ipairs(batches) do
-    if number > 1 and wait then task.sleep(wait) end
+    if number > 1 and wait then
+      door.sleep(wait, ("%s before the next servers"):format(step.options.rolling.wait))
+    end
     local outcomes = task.each(batch, {
       limit = limit, on_failure = step.on_failure == "cancel" and "cancel" or "finish",
       name = function(host) return ("%s on %s"):format(step.name, host.name) end,
@@ -186,7 +188,7 @@ function M.execute(run, step)
     if err and (step.on_failure ~= "continue" or task.cancellation()) then error(err, 0) end
     if err then
       failure = failure or err
-      report.emit { type = "log", level = "warn", step = step.name, host = err.host,
+      run:_report { type = "log", level = "warn", step = step.name, host = err.host,
         message = ("%s: %s (the run goes on)"):format(step.name, err.message) }
     end
   end

@@ -2,7 +2,6 @@
 --- journaled before and after, and may be repeated by another process.
 
 local fail = require "native.fail"
-local report = require "native.report"
 local task = require "native.task"
 
 local M = {}
@@ -18,13 +17,13 @@ local function undo_task(run, step, host, record)
   run:_append { type = "task", step = step.ordinal, host = host.name, state = "undo_started", attempt = record.attempt }
   local began = task.now()
   local ok, err = pcall(task.within, math.max(step.timeout or 0, DEFAULT_DEADLINE),
-    ("undo of %s on %s"):format(step.name, host.name), function() step.options.undo(host, record.result) end)
+    ("undo of %s on %s"):format(step.name, host.name), function() run:_perform(step, host, true, record.result) end)
   local ms = math.floor(task.now() - began + 0.5)
   if ok then
     record.state = "undone"
     run:_post { type = "task", step = step.ordinal, host = host.name, state = "undone", attempt = record.attempt,
       ms = ms }
-    report.emit { type = "task.finished", step = step.name, host = host.name, state = "undone", ms = ms }
+    run:_report { type = "task.finished", step = step.name, host = host.name, state = "undone", ms = ms }
     return
   end
   err = fail.normal(err)
@@ -32,7 +31,7 @@ local function undo_task(run, step, host, record)
   record.state = "undo_failed"
   run:_post { type = "task", step = step.ordinal, host = host.name, state = "undo_failed", error = err,
     attempt = record.attempt, ms = ms }
-  report.emit { type = "task.finished", step = step.name, host = host.name, state = "undo_failed", ms = ms,
+  run:_report { type = "task.finished", step = step.name, host = host.name, state = "undo_failed", ms = ms,
     error = err }
   error(err, 0)
 end
@@ -59,7 +58,8 @@ function M.run(run)
       end
     end
     if #hosts > 0 then
-      report.emit { type = "step.started", step = step.name, undo = true, hosts = #hosts }
+      run:_report { type = "step.started", step = step.name, undo = true, hosts = #hosts }
+      if run._context.plan then run._context.plan:begin_step(step.name, step.options, hosts, true) end
       local outcomes = task.each(hosts, { on_failure = "finish" }, function(host)
         undo_task(run, step, host, step.tasks[host.name])
       end)

@@ -3,6 +3,7 @@
 --- `docker.auth`, `docker.pull`, `docker.engine` and `docker.protocol`; `status` is the engine's, where it answered.
 
 local await = require("native.task").await
+local door = require "native.door"
 local raw = require "native.docker.raw"
 local task = require "native.task"
 local text = require "native.text"
@@ -10,6 +11,7 @@ local text = require "native.text"
 local M = {}
 
 --- @class Docker
+--- @field host? string  whose errors these are; nil: this machine's engine
 local Docker = {}
 Docker.__index = Docker
 
@@ -25,7 +27,7 @@ end
 ---   dialled ahead; host: for errors
 --- @return Docker
 function M.client(options)
-  return setmetatable({ _raw = raw.client(options) }, Docker)
+  return setmetatable({ _raw = raw.client(options), host = options and options.host }, Docker)
 end
 
 --- Raises `usage` with all mistakes of a container's description (`problems`, a line each).
@@ -355,10 +357,11 @@ end
 --- @async
 --- @param name string
 --- @param argv string[]
---- @param options? { env?: table<string, string|number|Secret>, user?: string, workdir?: string }
+--- @param options? { env?: table<string, string|number|Secret>, user?: string, workdir?: string, reads?: boolean,
+---   planned?: string }  reads, planned: as for `host:exec`
 --- @return { stdout: string, stderr: string, code: integer, ms: number, truncated: boolean }
 function Docker:exec(name, argv, options)
-  return await(self._raw:exec(name, argv, options))
+  return await(self._raw:exec(name, argv, door.own_options(options)))
 end
 
 --- The commands that were started in a container and that its engine still knows.
@@ -462,5 +465,11 @@ end
 function Docker:remove_volume(name, options)
   await(self._raw:remove_volume(name, options))
 end
+
+door.guard("docker", Docker, {
+  reads = { "ping", "version", "info", "inspect_image", "list_images", "inspect", "list", "wait", "logs", "follow",
+    "execs", "inspect_network", "list_networks", "inspect_volume", "list_volumes" },
+  free = { "close", "requests" },
+})
 
 return M

@@ -2,6 +2,7 @@
 --- `files.denied`, `files.too_large` or `files.io` and carries `path`.
 
 local await = require("native.task").await
+local door = require "native.door"
 local fail = require "native.fail"
 local raw = require "native.files.raw"
 
@@ -84,5 +85,7 @@ end
 function M.list(path)
   return await(raw.list(path))
 end
+
+door.guard("files", M, { reads = { "read", "stat", "exists", "list" } })
 
 return M

@@ -14,7 +14,8 @@ local ENVIRONMENT = { GIT_OPTIONAL_LOCKS = "0", GIT_TERMINAL_PROMPT = "0", LC_AL
 local function git(words, options)
   local argv = { "git" }
   for _, word in ipairs(words) do argv[#argv + 1] = word end
-  local ok, result = pcall(process.run, argv, { check = false, env = ENVIRONMENT, cwd = options and options.cwd })
+  local ok, result = pcall(process.run, argv,
+    { check = false, env = ENVIRONMENT, cwd = options and options.cwd, reads = true })
   if ok then return result end
   if result.kind == "process.spawn" then
     fail.wrap("git.missing", "git cannot be run", result, { hint = "install git, or pass the version yourself" })

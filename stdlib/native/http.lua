@@ -3,6 +3,7 @@
 --- credentials nor queries.
 
 local await = require("native.task").await
+local door = require "native.door"
 local fail = require "native.fail"
 local json = require "native.json"
 local raw = require "native.http.raw"
@@ -190,5 +191,7 @@ function M.observe(url, options)
   out.expect = expectation(out.expect)
   return setmetatable({ _raw = raw.observe(url, out) }, Observer)
 end
+
+door.guard("http", M, { reads = { "get", "probe", "wait_healthy", "observe" } })
 
 return M

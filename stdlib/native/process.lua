@@ -1,5 +1,6 @@
 --- Programs of this machine, by their arguments: no shell reads them. A program and all it started end with the task.
 
+local door = require "native.door"
 local fail = require "native.fail"
 local raw = require "native.process.raw"
 local task = require "native.task"
@@ -19,6 +20,8 @@ local STDERR_KEPT = 4096
 --- @field output_limit? integer                      bytes, 16 MiB unless told; more raises `process.output_limit`
 --- @field grace? string                              between TERM and KILL when it is ended; "2s" unless told
 --- @field on_line? fun(line: string, output: "stdout"|"stderr")  each line while it runs; may wait
+--- @field reads? boolean                             it changes nothing, so that a plan runs it
+--- @field planned? string                            what it is taken to print in a plan that does not run it
 
 --- @class ProcessResult
 --- @field stdout string
@@ -70,7 +73,7 @@ end
 --- @return ProcessResult
 function M.run(argv, options)
   local native_options = {}
-  for key, value in pairs(options or {}) do native_options[key] = value end
+  for key, value in pairs(door.own_options(options) or {}) do native_options[key] = value end
   local must_succeed = native_options.check ~= false
   local timeout = text.duration_option(native_options.timeout, "process.run: timeout")
   local on_line = native_options.on_line
@@ -85,5 +88,7 @@ function M.run(argv, options)
   if must_succeed then check(argv, result) end
   return result
 end
+
+door.guard("process", M, { reads = {} })
 
 return M

@@ -2,6 +2,7 @@
 
 local raw = require "native.ssh.raw"
 local await = require("native.task").await
+local door = require "native.door"
 local fail = require "native.fail"
 local text = require "native.text"
 
@@ -32,6 +33,8 @@ local M = {}
 --- @field output_limit? integer  bytes of both outputs together; default 8 MiB; more ends the command
 --- @field keep_output? boolean   false: only `lines` gets it, without a limit
 --- @field lines? SshLines        see `M.lines`
+--- @field reads? boolean         it changes nothing there, so that a plan runs it
+--- @field planned? string        what it is taken to print in a plan that does not run it
 
 --- @class SshPutOptions
 --- @field mode? string           octal, such as "0644"; default: the replaced file's, else "0644"
@@ -60,7 +63,8 @@ function M.lines()
 end
 
 --- @class SshSession
---- @field name string  the host as it was given, without user and port
+--- @field name string   the host as it was given, without user and port
+--- @field host? string  how its owner calls the host
 local Session = {}
 Session.__index = Session
 
@@ -91,10 +95,10 @@ end
 --- @param options? SshExecOptions
 --- @return SshResult
 function Session:exec(command, options)
-  local given = options
+  local given = door.own_options(options)
   if options and options.lines then
     given = {}
-    for key, value in pairs(options) do given[key] = value end
+    for key, value in pairs(door.own_options(options)) do given[key] = value end
     given.lines = options.lines._raw
   end
   return await(self._raw:exec(command, given))
@@ -150,7 +154,7 @@ end
 --- @return { type: "file"|"directory"|"symlink"|"other", size: integer, mode: string, user: string, group: string }?
 function Session:stat(path)
   local script = '[ -e "$1" ] || [ -L "$1" ] || exit 94; exec stat -c "%s %a %U %G %F" -- "$1"'
-  local result = self:exec({ "sh", "-c", script, "sh", path })
+  local result = self:exec({ "sh", "-c", script, "sh", path }, { reads = true })
   if result.code == 94 then return nil end
   local size, mode, user, group, kind = result.stdout:match("^(%d+) (%d+) (%S+) (%S+) ([^\n]*)")
   if result.code ~= 0 or not size then
@@ -216,5 +220,10 @@ end
 function Session:close()
   self._raw:close()
 end
+
+door.guard("ssh", Session, {
+  reads = { "read", "stat" },
+  free = { "dial_unix", "dial_tcp", "dial_exec", "alive", "stats", "close" },
+})
 
 return M

@@ -10,6 +10,7 @@
 
 local base = require "proxy.base"
 local config = require "proxy.caddy_config"
+local door = require "native.door"
 local fail = require "native.fail"
 local side_by_side = require "deploy.side_by_side"
 local task = require "native.task"
@@ -55,31 +56,50 @@ function M.new(settings, app)
 end
 
 --- Runs a line of shell in the folder; its values are positional parameters, never part of the line.
-function Proxy:_at_folder(host, line, ...)
-  local argv = { "sh", "-c", 'cd "$HOME" && mkdir -p "$0" && cd "$0" || exit 1\n' .. line, self.folder, ... }
-  return host:exec(argv).stdout
+function Proxy:_at_folder(host, line, values, options)
+  local argv = { "sh", "-c", 'cd "$HOME" && mkdir -p "$0" && cd "$0" || exit 1\n' .. line, self.folder, unpack(values) }
+  return host:exec(argv, options).stdout
 end
 
-function Proxy:_path(host) return (self:_at_folder(host, "pwd"):gsub("%s+$", "")) end
+--- The folder there.
+function Proxy:_path(host)
+  local said = host:exec({ "sh", "-c", 'cd "$HOME" && pwd' }, { reads = true }).stdout
+  return ("%s/%s"):format(said:gsub("%s+$", ""), self.folder)
+end
 
-function Proxy:_read(host) return self:_at_folder(host, "cat caddy.json 2>/dev/null || true") end
+--- Where a plan notes the configuration that it would have written.
+function Proxy:_noted(host) return door.memory(host.name), self.folder .. "/caddy.json" end
+
+function Proxy:_read(host)
+  local notes, key = self:_noted(host)
+  if notes and notes[key] then return notes[key] end
+  local argv = { "sh", "-c", 'cat "$HOME/$0/caddy.json" 2>/dev/null || true', self.folder }
+  return host:exec(argv, { reads = true }).stdout
+end
+
+function Proxy:_note(host, json)
+  local notes, key = self:_noted(host)
+  if notes then notes[key] = json end
+end
 
 --- Makes a configuration the one that counts: for the running program first, then for its next start. Interrupted in
 --- between, the same call does the rest.
 function Proxy:_apply(host, json)
   local path = self:_path(host)
-  host:write(path .. "/next.json", json, { mode = "0644" })
+  host:write(path .. "/next.json", json, { mode = "0644", make_parents = true })
   local result = host.docker:exec(self.container, { "caddy", "reload", "--config", "/deployrun/next.json" })
   if result.code ~= 0 then
     local said = text.clean(result.stderr):gsub("%s+$", "")
     fail.raise("proxy.command", "caddy reload: " .. said, { host = host.name, code = result.code })
   end
   host:exec { "mv", "-f", path .. "/next.json", path .. "/caddy.json" }
+  self:_note(host, json)
 end
 
 function Proxy:_prepare(host)
   local json = config.encode(config.with_listeners(config.decode(self:_read(host)), self.settings))
-  host:write(self:_path(host) .. "/caddy.json", json, { mode = "0644" })
+  host:write(self:_path(host) .. "/caddy.json", json, { mode = "0644", make_parents = true })
+  self:_note(host, json)
 end
 
 function Proxy:_unprepare(host, was)
@@ -103,24 +123,27 @@ function Proxy:look(host)
   if found[1] and found[1].running then return { state = "running", routes = found[2] } end
   local look = self:_look_at_rest(host, found[1] and "stopped" or "missing")
   -- The folder may be there from an earlier time; then it stays when a boot is undone.
-  look.folder = host:exec({ "sh", "-c", 'test -e "$HOME/$0"', self.folder }, { check = false }).code == 0
+  look.folder = host:exec({ "sh", "-c", 'test -e "$HOME/$0"', self.folder }, { check = false, reads = true }).code == 0
   return look
 end
 
 function Proxy:_await_ready(host)
-  local deadline = task.now() + 10000
-  repeat
-    local listening = host.docker:exec(self.container, { "caddy", "reload", "--config", "/deployrun/caddy.json" })
-    if listening.code == 0 then return end
-    task.sleep(100)
-  until task.now() > deadline
-  fail.raise("proxy.boot", "caddy does not answer", { host = host.name, hint = "docker logs " .. self.container })
+  door.wait(host.name, ("until %s answers"):format(self.container), nil, function()
+    local deadline = task.now() + 10000
+    repeat
+      local listening = host.docker:exec(self.container, { "caddy", "reload", "--config", "/deployrun/caddy.json" })
+      if listening.code == 0 then return end
+      task.sleep(100)
+    until task.now() > deadline
+    fail.raise("proxy.boot", "caddy does not answer", { host = host.name, hint = "docker logs " .. self.container })
+  end)
 end
 
 --- Every service's newest target.
 --- @async
 function Proxy:routes(host)
-  return M.parse_routes(host:exec({ "sh", "-c", 'cd "$HOME/$0" 2>/dev/null || exit 0\n' .. LIST, self.folder }).stdout)
+  local argv = { "sh", "-c", 'cd "$HOME/$0" 2>/dev/null || exit 0\n' .. LIST, self.folder }
+  return M.parse_routes(host:exec(argv, { reads = true }).stdout)
 end
 
 --- @param listing string  lines of "service container:port state"
@@ -154,15 +177,16 @@ function Proxy:switch(host, service, to)
   local target = ("%s:%d"):format(to.container:sub(1, 12), to.route.app_port)
   self:_ensure_route(host, service, to.route)
   -- The old file stays until drain(): a request may be looking at it right now.
-  local newest = self:_at_folder(host, TOUCH, service, target):gsub("%s+$", "")
+  local newest = self:_at_folder(host, TOUCH, { service, target }, { planned = target }):gsub("%s+$", "")
   -- Where the server's clock went back, what seems newer has to go first.
-  if newest ~= target then self:_at_folder(host, KEEP_ONE, service, target) end
+  if newest ~= target then self:_at_folder(host, KEEP_ONE, { service, target }) end
 end
 
 --- Forgets a service; a repetition does the rest of an interrupted one.
 --- @async
 function Proxy:remove(host, service)
-  local before = self:_at_folder(host, 'rm -rf "$1"; cat caddy.json 2>/dev/null || true', service)
+  self:_at_folder(host, 'rm -rf "$1"', { service })
+  local before = self:_read(host)
   local after = config.encode(config.without_route(config.decode(before), service))
   if after ~= before then self:_apply(host, after) end
 end
@@ -195,7 +219,7 @@ function Proxy:_connections(host, ids, port, from)
     local found = try(host.docker.inspect, host.docker, id)
     if found and found.running and found.pid then
       local net = ("/proc/%d/net/"):format(found.pid)
-      local tables = host:exec({ "cat", net .. "tcp", net .. "tcp6" }, { check = false })
+      local tables = host:exec({ "cat", net .. "tcp", net .. "tcp6" }, { check = false, reads = true })
       total = total + M.count_connections(tables.stdout, port, from)
     end
   end
@@ -213,10 +237,13 @@ function Proxy:drain(host, service, ids, route)
   if #ids > 0 then
     local attached = host.docker:inspect(self.container).networks[self.app.network]
     local from = attached and attached.ip or ""
-    task.sleep(SETTLE)
-    while self:_connections(host, ids, route.app_port, from) > 0 and task.now() < deadline do task.sleep(200) end
+    local words = ("until no request to %s is under way at what it replaces"):format(service)
+    door.wait(host.name, words, nil, function()
+      task.sleep(SETTLE)
+      while self:_connections(host, ids, route.app_port, from) > 0 and task.now() < deadline do task.sleep(200) end
+    end)
   end
-  self:_at_folder(host, KEEP_NEWEST, service)
+  self:_at_folder(host, KEEP_NEWEST, { service })
 end
 
 --- Raises `proxy.unsupported`.
@@ -224,10 +251,14 @@ function Proxy:pause() self:needs("pause") end
 
 --- Answers 503 to everything.
 --- @async
-function Proxy:maintenance(host, service) self:_at_folder(host, 'mkdir -p "$1" && touch "$1/maintenance"', service) end
+function Proxy:maintenance(host, service)
+  self:_at_folder(host, 'mkdir -p "$1" && touch "$1/maintenance"', { service })
+end
 
 --- Ends a maintenance.
 --- @async
-function Proxy:resume(host, service) self:_at_folder(host, 'rm -f "$1/maintenance"', service) end
+function Proxy:resume(host, service) self:_at_folder(host, 'rm -f "$1/maintenance"', { service }) end
+
+door.guard("proxy", Proxy, { reads = { "routes" } })
 
 return M

@@ -5,6 +5,7 @@
 --- whatever becomes of us; as long as one runs for a service, that service drains (proxy:internal/server/router.go).
 
 local base = require "proxy.base"
+local door = require "native.door"
 local fail = require "native.fail"
 local task = require "native.task"
 local text = require "native.text"
@@ -79,8 +80,8 @@ function M.deploy_command(service, target, route)
   return argv
 end
 
-function Proxy:_run(host, argv)
-  local result = host.docker:exec(self.container, argv)
+function Proxy:_run(host, argv, options)
+  local result = host.docker:exec(self.container, argv, options)
   if result.code ~= 0 then
     local said = text.clean(result.stderr ~= "" and result.stderr or result.stdout):gsub("%s+$", "")
     fail.raise("proxy.command", ("%s: %s"):format(table.concat(argv, " ", 1, math.min(3, #argv)), said),
@@ -92,18 +93,20 @@ end
 --- Its services and their targets.
 --- @async
 function Proxy:routes(host)
-  return M.parse_list(self:_run(host, { "kamal-proxy", "list" }))
+  return M.parse_list(self:_run(host, { "kamal-proxy", "list" }, { reads = true }))
 end
 
 --- Waits until it takes commands: it listens for them a moment after its start.
 function Proxy:_await_ready(host)
-  local deadline = task.now() + 10000
-  while true do
-    local ok, err = pcall(self.routes, self, host)
-    if ok then return end
-    if fail.normal(err).kind ~= "proxy.command" or task.now() > deadline then error(err, 0) end
-    task.sleep(50)
-  end
+  door.wait(host.name, ("until %s takes commands"):format(self.container), nil, function()
+    local deadline = task.now() + 10000
+    while true do
+      local ok, err = pcall(self.routes, self, host)
+      if ok then return end
+      if fail.normal(err).kind ~= "proxy.command" or task.now() > deadline then error(err, 0) end
+      task.sleep(50)
+    end
+  end)
 end
 
 --- Sends a service's traffic to a container; returns when new requests go there. Requests under way end where they are.
@@ -146,6 +149,11 @@ end
 --- @param _ids string[]   containers that traffic has left
 --- @param route table
 function Proxy:drain(host, service, _ids, route)
+  local words = ("until no request to %s is under way at what it replaces"):format(service)
+  door.wait(host.name, words, nil, function() self:_drain(host, service, route) end)
+end
+
+function Proxy:_drain(host, service, route)
   local deadline = task.now() + text.parse_duration(route.drain_timeout) + 15000
   local pause = 100
   while true do
@@ -184,5 +192,7 @@ end
 function Proxy:maintenance(host, service, message)
   self:_run(host, { "kamal-proxy", "stop", service, "--message=" .. (message or "") })
 end
+
+door.guard("proxy", Proxy, { reads = { "routes" } })
 
 return M

@@ -7,6 +7,7 @@
 
 #include "report/error_text.hpp"
 #include "report/github.hpp"
+#include "report/plan_text.hpp"
 
 namespace deployrun::report {
 
@@ -98,7 +99,7 @@ Lines::Lines(Output& output, LinesOptions options) : output_(output), options_(o
 
 void Lines::event(const Json& event) {
   using Handler = void (Lines::*)(const Json&);
-  static constexpr std::array<std::pair<std::string_view, Handler>, 14> kHandlers{{
+  static constexpr std::array<std::pair<std::string_view, Handler>, 16> kHandlers{{
       {"run.started", &Lines::run_started},
       {"run.finished", &Lines::run_finished},
       {"step.started", &Lines::step_started},
@@ -113,6 +114,8 @@ void Lines::event(const Json& event) {
       {"error", &Lines::error},
       {"shipped", &Lines::shipped},
       {"observer.summary", &Lines::observed},
+      {"plan.step", &Lines::plan_step},
+      {"plan.finished", &Lines::plan_finished},
   }};
   const std::string type = text_of(event, "type");
   for (const auto& [name, handler] : kHandlers) {
@@ -284,6 +287,17 @@ void Lines::observed(const Json& event) {
   say(paint("observed ", Ink::green, options_.color) + text_of(event, "url") + ": " +
       count(integer_of(event, "requests"), "request") + ", " + std::to_string(integer_of(event, "failed")) +
       " failed, longest gap " + std::to_string(integer_of(event, "longest_gap_ms")) + " ms\n");
+}
+
+void Lines::plan_step(const Json& event) {
+  gap();
+  output_.write(plan_step_text(event, options_.color), true);  // it was asked for, as what `print` says
+  blank_ = false;
+}
+
+void Lines::plan_finished(const Json& event) {
+  gap();
+  say(plan_finished_text(event, options_.color));
 }
 
 void Lines::run_finished(const Json& event) {

@@ -43,6 +43,8 @@ class Lines final : public Sink {
   void error(const Json& event);
   void shipped(const Json& event);
   void observed(const Json& event);
+  void plan_step(const Json& event);
+  void plan_finished(const Json& event);
 
   /// "  web1  done          4.2 s  note"
   void task_line(const std::string& host, const std::string& word, Ink ink, std::int64_t ms, const std::string& note);

@@ -1,0 +1,300 @@
+--- A plan: the recipe is executed with a keeper at the door that makes reads for real and records changes. What it
+--- records is told per step and host as the equivalent commands; nothing outside this program is touched.
+--- What later reads of the plan see is deploy/planned/'s.
+
+local door = require "native.door"
+local engine = require "deploy.planned.engine"
+local fail = require "native.fail"
+local files = require "deploy.planned.files"
+local placeholder = require "deploy.planned.placeholder"
+local report = require "native.report"
+
+local M = {}
+local Plan = {}
+Plan.__index = Plan
+M.Plan = Plan
+
+Plan.ends_at_failure = true  -- nothing was done, so there is nothing to undo
+
+local LOCAL = "local"
+local MOST_WAITS = 1000  -- of one step on one host; a loop that waits for what only a change brings would not end
+
+--- @class PlannedStep
+--- @field name string
+--- @field reads boolean
+--- @field hosts { host: string, changes: PlannedChange[], waits: string[] }[]  in the order in which they took part
+
+--- @class PlannedChange
+--- @field kind "command"|"file"
+--- @field command? string   one line for a shell
+--- @field note? string
+--- @field path? string      of a file
+--- @field state? "new"|"changed"
+--- @field diff? string
+--- @field mode? string
+--- @field owner? string
+--- @field bytes? integer
+--- @field content? string   instead of a diff: the secret's name
+
+--- The face's calls, real: `base:inspect(name)`. Those of a module are functions, those of a class methods of `object`.
+local function real(call, object)
+  return setmetatable({}, { __index = function(self, name)
+    local fn = call.face_calls[name]
+    if not fn then return nil end
+    local function method(_, ...)
+      if object then return fn(object, ...) end
+      return fn(...)
+    end
+    rawset(self, name, method)
+    return method
+  end })
+end
+
+--- @return table plan  a Keeper
+function M.new()
+  return setmetatable({ steps = {}, _worlds = {} }, Plan)
+end
+
+--- What the plan has done to a host so far.
+--- @param host string
+--- @return { engine: table, files: table, memory: table, routes: table }
+function Plan:_world(host)
+  local world = self._worlds[host]
+  if not world then
+    world = { engine = engine.new(host, self), files = files.new(host, self), memory = {}, routes = {} }
+    self._worlds[host] = world
+  end
+  return world
+end
+
+function Plan:memory(host) return self:_world(host).memory end
+
+--- The place of what happens on a host now.
+function Plan:_place(host)
+  local step = self._step
+  if not step then
+    step = { name = nil, reads = false, hosts = {}, _by_name = {} }
+    self._step = step
+    self.steps[#self.steps + 1] = step
+  end
+  local place = step._by_name[host]
+  if not place then
+    place = { host = host, changes = {}, waits = {} }
+    step._by_name[host] = place
+    step.hosts[#step.hosts + 1] = place
+  end
+  return place
+end
+
+--- What happens from now on belongs to a step.
+--- @param name string
+--- @param options StepOptions
+--- @param hosts Host[]
+--- @param undo? boolean
+function Plan:begin_step(name, options, hosts, undo)
+  self._step = { name = name, reads = options.reads or false, undo = undo, hosts = {}, _by_name = {} }
+  self.steps[#self.steps + 1] = self._step
+  for _, host in ipairs(hosts) do self:_place(host.name) end
+end
+
+--- @see Plan.begin_step
+function Plan:end_step() self._step = nil end
+
+--- Makes one task of a step, or undoes it.
+--- @param step table
+--- @param host Host
+--- @param undo? boolean
+--- @param result? any  of the task, for its undo
+--- @return any result
+function Plan:perform(step, host, undo, result)
+  if undo then return step.options.undo(host, result) end
+  return step.options.run(host)
+end
+
+--- What a run would tell of its steps is the plan's to tell; what a recipe says is said.
+--- @param event table
+function Plan:report(event)
+  if event.type == "log" then report.emit(event) end
+end
+
+--- What a command that is not run is taken to print; nil: nothing is known.
+--- @return table?
+function Plan:output() return nil end
+
+--- Time that would pass.
+function Plan:sleep(_, words) self:wait(nil, words) end
+
+function Plan:record(host, change)
+  local place = self:_place(host)
+  place.changes[#place.changes + 1] = change
+  return change
+end
+
+function Plan:wait(host, words)
+  local place = self:_place(host or LOCAL)
+  if place.waits[#place.waits] ~= words then
+    place.waits[#place.waits + 1] = words
+    place.repeated = 0
+  end
+  place.repeated = (place.repeated or 0) + 1
+  if place.repeated > MOST_WAITS then
+    fail.raise("recipe.endless_wait", ("the plan waits again and again: %s"):format(words), { host = host,
+      hint = "what it waits for comes with a change, which a plan does not make: deploy.planning() tells" })
+  end
+  return true
+end
+
+--- Whether a command only looks: its options say so, else its step.
+--- @param options table?
+--- @return boolean
+function Plan:reads_exec(options)
+  if options and options.reads ~= nil then return options.reads end
+  return self._step ~= nil and self._step.reads
+end
+
+--- The files of this machine, for what is sent from here.
+function Plan:this_machine()
+  local local_files = require "native.files"
+  return { stat = function(_, path) return local_files.stat(path) end,
+    read = function(_, path) return local_files.read(path) end }
+end
+
+-- Faces: each turns a call into the world's.
+local faces = {}
+
+function faces.docker(self, call, client, ...)
+  return self:_world(client.host or LOCAL).engine:call(call, self:base(call, client), ...)
+end
+
+function faces.ssh(self, call, session, ...)
+  return self:_world(session.host or session.name).files:call(call, self:base(call, session), ...)
+end
+
+function faces.files(self, call, ...) return self:_world(LOCAL).files:call(call, self:base(call), ...) end
+
+faces.process = faces.files
+
+local READING = { GET = true, HEAD = true, OPTIONS = true }
+local NO_REPLY = { status = 200, headers = {}, body = "", url = "", ms = 0, reused = false, ok = true, attempts = 0,
+  waited_ms = 0, history = "" }
+local NOTHING_SEEN = { requests = 0, failures = 0, reused = 0, ms = 0, longest_gap_ms = 0, gap_at_ms = 0, p50_ms = 0,
+  p99_ms = 0, max_ms = 0, by_status = {}, first_failures = {} }
+
+local function copy(value)
+  local out = {}
+  for key, one in pairs(value) do out[key] = one end
+  return out
+end
+
+function faces.http(self, call, url, ...)
+  local options = select(call.name == "probe" and 2 or 1, ...) or {}
+  local host = options.host or LOCAL
+  local shown = tostring(url)
+  if call.name == "observe" then
+    self:wait(host, ("and watches %s meanwhile"):format(shown))
+    local function seen() return copy(NOTHING_SEEN) end
+    return { snapshot = seen, stop = seen, close = function() end }
+  end
+  if call.name == "wait_healthy" then
+    self:wait(host, ("until %s is healthy"):format(shown))
+    return copy(NO_REPLY)
+  end
+  local method = options.method or ((options.body or options.json) and "POST") or "GET"
+  if call.name == "request" and not READING[method] and not options.reads then
+    self:record(host, { kind = "command", argv = { "curl", "-X", method, shown } })
+    return copy(NO_REPLY)
+  end
+  if placeholder.is_planned_url(shown) then return copy(NO_REPLY) end
+  local base = self:base(call)
+  return base[call.name](base, url, ...)
+end
+
+--- Where a proxy sends traffic: what it says, with what the plan switched.
+function faces.proxy(self, call, proxy, host, ...)
+  local base = self:base(call, proxy)
+  if type(host) ~= "table" then return base[call.name](base, host, ...) end
+  local routes = self:_world(host.name).routes
+  local own = routes[proxy.container]
+  if not own then
+    own = {}
+    routes[proxy.container] = own
+  end
+  local result = base[call.name](base, host, ...)
+  if call.name == "routes" then
+    local out = copy(result)
+    for service, target in pairs(own) do out[service] = target or nil end
+    return out
+  end
+  local service, to = ...
+  if call.name == "switch" then
+    local id, port = to.container:sub(1, 12), to.route.app_port
+    own[service] = { container = id, port = port, state = "running", target = ("%s:%d"):format(id, port) }
+  elseif call.name == "remove" then
+    own[service] = false
+  end
+  return result
+end
+
+--- Where reads come from.
+--- @param call DoorCall
+--- @param object table?
+--- @return table
+function Plan:base(call, object) return real(call, object) end
+
+function Plan:call(call, ...) return faces[call.face](self, call, ...) end
+
+--- Executes `fn` with the plan at the door.
+--- @async
+--- @generic T
+--- @param fn fun(): T
+--- @return T
+function Plan:within(fn)
+  door.set_keeper(self)
+  local function closing(ok, ...)
+    door.set_keeper(nil)
+    if not ok then error((...), 0) end
+    return ...
+  end
+  return closing(pcall(fn))
+end
+
+--- A change as plain data, its commands as lines that one could paste.
+local function told(change)
+  local out = { kind = change.kind, note = change.note, path = change.path, state = change.state, diff = change.diff,
+    mode = change.mode, owner = change.owner, bytes = change.bytes, content = change.content }
+  if change.kind == "command" then out.command = files.line_of(change, placeholder.resolved) end
+  return out
+end
+
+--- What a step would do, as plain data.
+--- @param step table
+--- @return PlannedStep
+local function step_told(step)
+  local out = { name = step.name, reads = step.reads, undo = step.undo, hosts = {} }
+  for index, place in ipairs(step.hosts) do
+    local changes = {}
+    for position, change in ipairs(place.changes) do changes[position] = told(change) end
+    out.hosts[index] = { host = place.host, changes = changes, waits = place.waits }
+  end
+  return out
+end
+
+--- The whole plan as plain data.
+--- @return PlannedStep[]
+function Plan:table()
+  local out = {}
+  for index, step in ipairs(self.steps) do out[index] = step_told(step) end
+  return out
+end
+
+--- How many changes are pending.
+--- @return integer
+function Plan:count()
+  local count = 0
+  for _, step in ipairs(self.steps) do
+    for _, place in ipairs(step.hosts) do count = count + #place.changes end
+  end
+  return count
+end
+
+return M
