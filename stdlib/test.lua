@@ -72,6 +72,12 @@ function M.raises(kind, fn)
   return err
 end
 
+--- A recipe, to be executed against facts instead of hosts (docs/recipes.md, Specs).
+--- @async
+--- @param given { recipe: string, hosts?: table<string, HostFacts>, secrets?: table<string, string> }
+--- @return table rehearsal
+function M.rehearse(given) return require("deploy.rehearsal").new(given) end
+
 --- Runs a file's specs, one after another. For the command line.
 --- @async
 --- @param chunk fun()   the file, compiled

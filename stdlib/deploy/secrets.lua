@@ -8,7 +8,6 @@ local secret = require "native.secret"
 local M = {}
 
 M.value = secret.value
-M.from_env = secret.from_env
 M.from_file = secret.from_file
 
 --- @class Secrets
@@ -17,10 +16,23 @@ M.from_file = secret.from_file
 local Secrets = {}
 Secrets.__index = Secrets
 
+local given  -- by a spec, instead of the environment
+
+--- Secrets that count before all others; nil: none.
+--- @param new table<string, Secret>?
+function M.set_given(new) given = new end
+
+--- A secret from the environment. Raises `secret.missing`.
+--- @param name string
+--- @param options? { optional?: boolean }  optional: nil where it is not set
+--- @return Secret?
+function M.from_env(name, options) return given and given[name] or secret.from_env(name, options) end
+
 --- Files in reverse: the last one that has the name counts; then the environment.
 --- @param name string
 --- @return Secret?
 function Secrets:try_get(name)
+  if given and given[name] then return given[name] end
   for index = #self._files, 1, -1 do
     local found = self._files[index]:try_get(name)
     if found then return found end
