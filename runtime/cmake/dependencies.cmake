@@ -1,5 +1,5 @@
 # Where the libraries come from: the distribution's packages, and for the ones whose packaged version is unsafe
-# (libssh2, SQLite) or too old (Catch2) the prefix that .ci/setup fills.
+# (libssh2, SQLite), too big (libcurl) or too old (Catch2) the prefix that .ci/setup fills.
 if(DEFINED ENV{DEPLOYRUN_DEPS})
   set(DEPLOYRUN_DEPS $ENV{DEPLOYRUN_DEPS})
 else()
@@ -15,35 +15,43 @@ if(CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${launcher})
 endif()
 
+# One file to copy: everything but the C library is linked in where the distribution ships an archive of it, so that the
+# binary starts fast and runs on a bare server.
+set(OPENSSL_USE_STATIC_LIBS ON)
+set(ZLIB_USE_STATIC_LIBS ON)
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
-find_package(OpenSSL REQUIRED)
+find_package(OpenSSL 3 REQUIRED)
 find_package(ZLIB REQUIRED)
-find_package(spdlog REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(CLI11 REQUIRED)
-pkg_check_modules(LIBUV REQUIRED IMPORTED_TARGET libuv>=1.40)
-pkg_check_modules(LUAJIT REQUIRED IMPORTED_TARGET luajit)
-pkg_check_modules(LIBCURL REQUIRED IMPORTED_TARGET libcurl>=7.85)
-pkg_check_modules(YAMLCPP REQUIRED IMPORTED_TARGET yaml-cpp)
 
-# Named by file: the distribution's own older copies must never be picked up by accident.
-function(deployrun_static target library header)
-  find_library(${target}_LIBRARY NAMES ${library} PATHS ${DEPLOYRUN_DEPS}/lib NO_DEFAULT_PATH)
+# deployrun_library(target header "names of the library" links…): the archive under the prefix, else the system's archive,
+# else its shared library.
+function(deployrun_library target header names)
+  list(TRANSFORM names REPLACE "(.+)" "lib\\1.a" OUTPUT_VARIABLE archives)
   find_path(${target}_INCLUDE NAMES ${header} PATHS ${DEPLOYRUN_DEPS}/include NO_DEFAULT_PATH)
+  find_library(${target}_LIBRARY NAMES ${archives} PATHS ${DEPLOYRUN_DEPS}/lib NO_DEFAULT_PATH)
   if(NOT ${target}_LIBRARY OR NOT ${target}_INCLUDE)
-    find_library(${target}_LIBRARY NAMES ${library})
-    find_path(${target}_INCLUDE NAMES ${header})
+    find_path(${target}_INCLUDE NAMES ${header} PATH_SUFFIXES luajit-2.1)
+    find_library(${target}_LIBRARY NAMES ${archives} ${names} NAMES_PER_DIR)
   endif()
   if(NOT ${target}_LIBRARY OR NOT ${target}_INCLUDE)
-    message(FATAL_ERROR "${target}: not found under ${DEPLOYRUN_DEPS}: run .ci/setup first")
+    message(FATAL_ERROR "${target}: neither under ${DEPLOYRUN_DEPS} nor in the system: run .ci/setup first")
   endif()
   add_library(${target} UNKNOWN IMPORTED GLOBAL)
   set_target_properties(${target} PROPERTIES IMPORTED_LOCATION ${${target}_LIBRARY}
     INTERFACE_INCLUDE_DIRECTORIES ${${target}_INCLUDE} INTERFACE_LINK_LIBRARIES "${ARGN}")
 endfunction()
-deployrun_static(libssh2 ssh2 libssh2.h OpenSSL::SSL OpenSSL::Crypto ZLIB::ZLIB)
-deployrun_static(sqlite3 sqlite3 sqlite3.h Threads::Threads ${CMAKE_DL_LIBS} m)
+deployrun_library(libuv uv.h "uv_a;uv" Threads::Threads ${CMAKE_DL_LIBS} rt)
+deployrun_library(luajit luajit.h "luajit-5.1" ${CMAKE_DL_LIBS} m)
+deployrun_library(yaml-cpp yaml-cpp/yaml.h "yaml-cpp")
+deployrun_library(libssh2 libssh2.h "ssh2" OpenSSL::SSL OpenSSL::Crypto ZLIB::ZLIB)
+deployrun_library(sqlite3 sqlite3.h "sqlite3" Threads::Threads ${CMAKE_DL_LIBS} m)
+if(NOT EXISTS ${DEPLOYRUN_DEPS}/lib/libcurl.a)  # the distribution's brings half of it in
+  message(FATAL_ERROR "libcurl: not under ${DEPLOYRUN_DEPS}: run .ci/setup first")
+endif()
+deployrun_library(libcurl curl/curl.h "curl" OpenSSL::SSL OpenSSL::Crypto Threads::Threads)
 
 if(DEPLOYRUN_TESTS)
   find_package(Catch2 3 REQUIRED)
