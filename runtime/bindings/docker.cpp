@@ -7,6 +7,7 @@
 #include "docker/containers.hpp"
 #include "docker/images.hpp"
 #include "docker/networks.hpp"
+#include "docker/registry.hpp"
 #include "lua/guard.hpp"
 #include "lua/module.hpp"
 #include "lua/object.hpp"
@@ -149,21 +150,37 @@ void push_pulled(lua_State* L, const docker::Pulled& pulled) {
   lua::set_flag(L, "changed", pulled.changed);
 }
 
+/// The option `credentials`.
+std::optional<docker::Credentials> check_credentials(lua_State* L, lua::Options& options, const std::string& what) {
+  std::optional<docker::Credentials> credentials;
+  if (options.push("credentials")) {
+    lua::Options given(L, -1, what + ": credentials");
+    credentials.emplace();
+    credentials->username = secret_or_string(L, given, "username").value_or("");
+    credentials->password = secret_or_string(L, given, "password").value_or("");
+    credentials->registry = given.string("registry").value_or("");
+    given.finish();
+  }
+  lua_pop(L, 1);
+  return credentials;
+}
+
+int inspect_remote_image(lua_State* L) {
+  return lua::guard(L, [L] {
+    const std::string image = lua::check_string(L, 2);
+    lua::Options options(L, 3, "docker.inspect_remote_image");
+    auto credentials = check_credentials(L, options, "docker.inspect_remote_image");
+    options.finish();
+    return push_op(L, docker::inspect_remote_image(self(L), image, std::move(credentials)));
+  });
+}
+
 int pull(lua_State* L) {
   return lua::guard(L, [L] {
     const auto client = self(L);
     const std::string image = lua::check_string(L, 2);
     lua::Options options(L, 3, "docker.pull");
-    std::optional<docker::Credentials> credentials;
-    if (options.push("credentials")) {
-      lua::Options given(L, -1, "docker.pull: credentials");
-      credentials.emplace();
-      credentials->username = secret_or_string(L, given, "username").value_or("");
-      credentials->password = secret_or_string(L, given, "password").value_or("");
-      credentials->registry = given.string("registry").value_or("");
-      given.finish();
-    }
-    lua_pop(L, 1);
+    auto credentials = check_credentials(L, options, "docker.pull");
     std::shared_ptr<PullProgress> progress;
     if (options.push("progress")) progress = lua::check_object<PullProgress>(L, -1);
     lua_pop(L, 1);
@@ -470,6 +487,7 @@ constexpr luaL_Reg kClientMethods[] = {
     {"close", close_client},
     {"pull", pull},
     {"inspect_image", inspect_image},
+    {"inspect_remote_image", inspect_remote_image},
     {"list_images", list_images},
     {"tag_image", tag_image},
     {"remove_image", remove_image},

@@ -141,6 +141,16 @@ function Docker:inspect_image(image)
   return await(self._raw:inspect_image(image))
 end
 
+--- What a registry has under that name now, asked by the engine without fetching it. Raises `docker.not_found`,
+--- `docker.auth`, `docker.pull`; `docker.engine` where the engine cannot ask (Podman).
+--- @async
+--- @param image string
+--- @param options? { credentials?: table }  as for `pull`
+--- @return { digest: string, media_type: string, bytes: integer, platforms: string[] }  "linux/amd64"
+function Docker:inspect_remote_image(image, options)
+  return await(self._raw:inspect_remote_image(image, options))
+end
+
 --- @async
 --- @param options? { reference?: string, labels?: string[], nameless?: boolean }
 ---   reference: "registry/name" or with a tag; labels: "a" or "a=b"; nameless: those without any name
@@ -467,8 +477,8 @@ function Docker:remove_volume(name, options)
 end
 
 door.guard("docker", Docker, {
-  reads = { "ping", "version", "info", "inspect_image", "list_images", "inspect", "list", "wait", "logs", "follow",
-    "execs", "inspect_network", "list_networks", "inspect_volume", "list_volumes" },
+  reads = { "ping", "version", "info", "inspect_image", "inspect_remote_image", "list_images", "inspect", "list",
+    "wait", "logs", "follow", "execs", "inspect_network", "list_networks", "inspect_volume", "list_volumes" },
   free = { "close", "requests" },
 })
 

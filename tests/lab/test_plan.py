@@ -232,7 +232,7 @@ def test_errors_of_a_plan_are_those_of_the_run():
     with Lab(hosts=2) as lab:
         project = Project(lab, more=SETTINGS)
         project.deploy("v1", env=ENV)
-        for command, *args in (("rollback",), ("rollback", "--version", "v7")):
+        for command, *args in (("rollback",), ("rollback", "--version", "v7"), ("deploy", "--version", "v404")):
             with Untouched(project):
                 planned, told = project.events(command, *args, "--plan", env=ENV)
             ran, happened = project.events(command, *args, env=ENV)

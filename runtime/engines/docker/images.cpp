@@ -15,27 +15,6 @@ std::uint64_t unsigned_at(const Json& object, const char* key) {
   return found != object.end() && found->is_number_integer() && *found > 0 ? found->get<std::uint64_t>() : 0;
 }
 
-/// A pull fails in three ways (an answer before the stream, an event in a 200 stream, a stream that ends early); all
-/// become one error. What the registry said decides the kind, since the engine's statuses do not tell.
-core::Error pull_error(const std::string& host, const std::string& image, const std::string& why) {
-  const std::string lower = core::lower(why);
-  const auto has = [&](const char* word) { return lower.find(word) != std::string::npos; };
-  core::Error error{.kind = "docker.pull", .message = "pull " + image + ": " + http::excerpt(why, 500), .host = host};
-  if (has("unauthorized") || has("authentication required") || has("no basic auth") || has("incorrect username") ||
-      has("access denied") || has("requested access to the resource is denied") || has("401")) {
-    error.kind = "docker.auth";
-    error.hint = "check the registry's user and password (or token), and that they may read this repository";
-  } else if (has("manifest unknown") || has("not found") || has("name unknown") || has("no such image")) {
-    error.kind = "docker.not_found";
-    error.hint = "was this tag pushed to that registry?";
-  } else if (has("server gave http response to https client")) {
-    error.hint = "the registry speaks plain HTTP: the engine allows that on loopback, or for its `insecure-registries`";
-  } else if (has("no space left")) {
-    error.hint = "the engine's disk is full: remove old images on that host";
-  }
-  return error;
-}
-
 struct PullState {
   PullState() : lines([this](Json event) { take(event); }) {}
   void take(const Json& event) {
@@ -65,6 +44,25 @@ struct PullState {
 };
 
 }  // namespace
+
+core::Error pull_error(const std::string& host, const std::string& image, const std::string& why) {
+  const std::string lower = core::lower(why);
+  const auto has = [&](const char* word) { return lower.find(word) != std::string::npos; };
+  core::Error error{.kind = "docker.pull", .message = "pull " + image + ": " + http::excerpt(why, 500), .host = host};
+  if (has("unauthorized") || has("authentication required") || has("no basic auth") || has("incorrect username") ||
+      has("access denied") || has("requested access to the resource is denied") || has("401")) {
+    error.kind = "docker.auth";
+    error.hint = "check the registry's user and password (or token), and that they may read this repository";
+  } else if (has("manifest unknown") || has("not found") || has("name unknown") || has("no such image")) {
+    error.kind = "docker.not_found";
+    error.hint = "was this tag pushed to that registry?";
+  } else if (has("server gave http response to https client")) {
+    error.hint = "the registry speaks plain HTTP: the engine allows that on loopback, or for its `insecure-registries`";
+  } else if (has("no space left")) {
+    error.hint = "the engine's disk is full: remove old images on that host";
+  }
+  return error;
+}
 
 bool ProgressMeter::take(const Json& event) {
   const std::string id = text_at(event, "id");

@@ -69,6 +69,11 @@ Op<Json> remove_image(ClientPtr client, const std::string& image, bool force = f
 /// A tar stream as `docker save` makes it, plain or compressed. What was loaded: ["name:tag", …].
 Op<std::vector<std::string>> load_images(ClientPtr client, std::shared_ptr<http::Upload> tar);
 
+/// What a registry would not give, as `docker.not_found`, `docker.auth` or `docker.pull`. A pull fails in three ways
+/// (an answer before the stream, an event in a 200 stream, a stream that ends early); all become one error. What the
+/// registry said decides the kind, since the engine's statuses do not tell.
+core::Error pull_error(const std::string& host, const std::string& image, const std::string& why);
+
 /// The value of X-Registry-Auth.
 std::string registry_auth(const Credentials& credentials, const Reference& reference);
 

@@ -74,11 +74,13 @@ end
 --- The registry is asked for real, so that a missing image or a wrong password shows in the plan.
 function calls.pull(engine, base, ref, options)
   local stock = engine._stock
-  local here, there = try_image(stock, base, ref), nil
-  if base.inspect_remote_image then
-    there = base:inspect_remote_image(ref, { credentials = (options or {}).credentials })
+  local here, digest = try_image(stock, base, ref), nil
+  local asked, there = pcall(base.inspect_remote_image, base, ref, { credentials = (options or {}).credentials })
+  if asked then
+    digest = there.digest
+  elseif fail.normal(there).kind ~= "docker.engine" then
+    error(there, 0)
   end
-  local digest = there and there.digest
   for _, known in ipairs(here and here.digests or {}) do
     if digest and known:sub(-#digest) == digest then return { image = ref, digest = digest, changed = false } end
   end
