@@ -59,6 +59,7 @@ M.hosts = require("deploy.host").hosts
 M.localhost = require("deploy.host").localhost
 M.app = require("deploy.app").app
 M.secrets = require "deploy.secrets"
+M.sqlite = require "native.sqlite"
 M.observe = require("deploy.observe").start
 M.proxy = {
   kamal_proxy = require("proxy.kamal_proxy").new,

@@ -12,6 +12,7 @@ int open_log(lua_State* L);
 int open_process(lua_State* L);
 int open_report(lua_State* L);
 int open_secret(lua_State* L);
+int open_sqlite(lua_State* L);
 int open_ssh(lua_State* L);
 int open_yaml(lua_State* L);
 int open_text(lua_State* L);
@@ -22,6 +23,7 @@ std::vector<lua::NativeModule> modules() {
       {"native.json.raw", open_json},       {"native.log.raw", open_log},       {"native.process.raw", open_process},
       {"native.secret.raw", open_secret},   {"native.yaml.raw", open_yaml},     {"native.text.raw", open_text},
       {"native.ssh.raw", open_ssh},         {"native.http.raw", open_http},     {"native.docker.raw", open_docker},
+      {"native.sqlite.raw", open_sqlite},
   };
 }
 

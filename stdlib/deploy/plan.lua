@@ -209,6 +209,24 @@ function faces.http(self, call, url, ...)
   return base[call.name](base, url, ...)
 end
 
+--- A database is read for real; what changes it is named.
+function faces.sqlite(self, call, database, ...)
+  local base = self:base(call, database)
+  if call.reads then return base[call.name](base, ...) end
+  local words = { "sqlite3", database.path }
+  local first = ...
+  if call.name == "run" or call.name == "execute" then words[3] = first end
+  if call.name == "snapshot" then words[3] = (".backup %s"):format(first) end
+  if call.name == "restore" then words[3] = (".restore %s"):format(first) end
+  local note
+  if call.name == "once" then note = ("once, as %q"):format(first) end
+  if call.name == "exclusive" then note = "in one transaction" end
+  self:record(LOCAL, { kind = "command", argv = words, note = note })
+  if call.name == "run" then return { changes = 0 } end
+  if call.name == "once" then return true end
+  return { bytes = 0, pages = 0 }
+end
+
 --- Where a proxy sends traffic: what it says, with what the plan switched.
 function faces.proxy(self, call, proxy, host, ...)
   local base = self:base(call, proxy)

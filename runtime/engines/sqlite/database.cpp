@@ -29,6 +29,25 @@ core::Result<core::Unit> Statement::bind(const std::vector<Value>& values) {
   return core::Unit{};
 }
 
+core::Result<core::Unit> Statement::bind_named(const std::vector<std::pair<std::string, Value>>& values) {
+  sqlite3_reset(handle_.get());
+  sqlite3_clear_bindings(handle_.get());
+  for (const auto& [name, value] : values) {
+    int index = 0;
+    for (const char* mark : {":", "@", "$"}) {
+      if (index == 0) index = sqlite3_bind_parameter_index(handle_.get(), (mark + name).c_str());
+    }
+    if (index == 0) return core::usage("sqlite: the statement has no :" + name);
+    const int code = bind_value(handle_.get(), index, value);
+    if (code != SQLITE_OK) return to_error(database_, code, path_, "bind a value in");
+  }
+  return core::Unit{};
+}
+
+bool Statement::reads() const { return sqlite3_stmt_readonly(handle_.get()) != 0; }
+
+int Statement::parameters() const { return sqlite3_bind_parameter_count(handle_.get()); }
+
 core::Result<bool> Statement::step() {
   const int code = sqlite3_step(handle_.get());
   if (code == SQLITE_ROW) return true;
@@ -48,6 +67,22 @@ std::string Statement::text(int column) const {
 
 bool Statement::is_null(int column) const { return sqlite3_column_type(handle_.get(), column) == SQLITE_NULL; }
 
+Value Statement::value(int column) const {
+  switch (sqlite3_column_type(handle_.get(), column)) {
+    case SQLITE_NULL: return nullptr;
+    case SQLITE_INTEGER: return integer(column);
+    case SQLITE_FLOAT: return number(column);
+    default: return text(column);
+  }
+}
+
+int Statement::columns() const { return sqlite3_column_count(handle_.get()); }
+
+std::string Statement::column_name(int column) const {
+  const char* name = sqlite3_column_name(handle_.get(), column);
+  return name == nullptr ? std::string() : std::string(name);
+}
+
 core::Result<Database> Database::open(const std::string& path, const OpenOptions& options) {
   int flags = SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_EXRESCODE | SQLITE_OPEN_FULLMUTEX;
   flags |= options.read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
@@ -59,6 +94,12 @@ core::Result<Database> Database::open(const std::string& path, const OpenOptions
   if (code != SQLITE_OK) return to_error(raw, code, path, "open");
   sqlite3_busy_timeout(raw, static_cast<int>(options.busy_timeout.count()));
 
+  if (options.foreign) {
+    int persist = 1;
+    sqlite3_db_config(raw, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+    sqlite3_file_control(raw, "main", SQLITE_FCNTL_PERSIST_WAL, &persist);
+    sqlite3_wal_autocheckpoint(raw, 0);
+  }
   Database database(std::move(handle), path);
   // SQLite opens lazily: the first read finds what is no database at all.
   auto probe = database.scalar("PRAGMA schema_version");
@@ -96,12 +137,7 @@ core::Result<Value> Database::scalar(std::string_view sql, const std::vector<Val
   if (auto bound = statement->bind(values); !bound) return std::move(bound).error();
   auto row = statement->step();
   if (!row) return std::move(row).error();
-  if (!*row || statement->is_null(0)) return Value(nullptr);
-  switch (sqlite3_column_type(statement->handle_.get(), 0)) {
-    case SQLITE_INTEGER: return Value(statement->integer(0));
-    case SQLITE_FLOAT: return Value(statement->number(0));
-    default: return Value(statement->text(0));
-  }
+  return *row ? statement->value(0) : Value(nullptr);
 }
 
 core::Result<Transaction> Transaction::begin(Database& database) {

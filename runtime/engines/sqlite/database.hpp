@@ -24,6 +24,9 @@ struct OpenOptions {
   bool create = true;                       ///< make the file where it is missing
   bool read_only = false;                   ///< implies not creating
   core::Milliseconds busy_timeout{10'000};  ///< how long a statement waits for another connection's lock
+  /// Somebody else's database, maybe in use: its WAL is neither checkpointed nor removed (SQLite before 3.51.3, which
+  /// its owner may use, can corrupt the WAL when two do that: sqlite.org/wal.html#walresetbug).
+  bool foreign = false;
 };
 
 class Database;
@@ -33,6 +36,12 @@ class Statement {
  public:
   /// Binds `values` to ?1, ?2 … and starts over.
   core::Result<core::Unit> bind(const std::vector<Value>& values);
+  /// Binds to :name, @name or $name and starts over; `usage` for a name that the statement does not have.
+  core::Result<core::Unit> bind_named(const std::vector<std::pair<std::string, Value>>& values);
+  /// Whether it leaves the database as it is.
+  bool reads() const;
+  /// How many values it takes.
+  int parameters() const;
   /// True while there is a row to read.
   core::Result<bool> step();
 
@@ -41,6 +50,10 @@ class Statement {
   double number(int column) const;
   std::string text(int column) const;
   bool is_null(int column) const;
+  /// A blob reads as its bytes.
+  Value value(int column) const;
+  int columns() const;
+  std::string column_name(int column) const;
 
  private:
   friend class Database;
@@ -67,6 +80,8 @@ class Database {
   core::Result<Value> scalar(std::string_view sql, const std::vector<Value>& values = {});
 
   const std::string& path() const noexcept { return path_; }
+  /// For this room's own files.
+  sqlite3* raw() const noexcept { return handle_.get(); }
 
  private:
   friend class Transaction;
