@@ -219,7 +219,8 @@ function Database:close()
 end
 
 --- Runs `fn` while this process holds a lock of that name in the project's .deployrun/locks: one at a time on this
---- machine, whoever runs. The kernel frees it when the holder ends, however it ends. Raises `sqlite.busy` with the holder.
+--- machine, whoever runs. The kernel frees it when the holder ends, however it ends. Raises `sqlite.busy`, which says
+--- who holds it.
 --- @async
 --- @generic T
 --- @param name string  letters, digits, _, . and -
