@@ -61,9 +61,7 @@ M.app = require("deploy.app").app
 M.secrets = require "deploy.secrets"
 M.sqlite = require "native.sqlite"
 M.observe = require("deploy.observe").start
-M.proxy = {
-  kamal_proxy = require("proxy.kamal_proxy").new,
-  caddy = require("proxy.caddy").new,
-}
+M.proxy = {}
+for name, kind in pairs(require("proxy.kinds").all) do M.proxy[name] = require(kind.module).new end
 
 return M

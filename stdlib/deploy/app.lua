@@ -5,6 +5,7 @@ local config = require "deploy.config"
 local container = require "deploy.container"
 local fail = require "native.fail"
 local host_module = require "deploy.host"
+local kinds = require "proxy.kinds"
 local pick = require "deploy.pick"
 local release = require "deploy.release"
 local report = require "native.report"
@@ -16,8 +17,6 @@ local yaml = require "native.yaml"
 local App = {}
 App.__index = App
 local M = {}
-
-local PROXIES = { kamal_proxy = "proxy.kamal_proxy", caddy = "proxy.caddy" }
 
 --- @class Look  what is on a server before a run changes anything
 --- @field image string?     ID of the version's image; nil: not there
@@ -61,7 +60,7 @@ function M.app(source)
     if type(password) == "string" then password = store:get(password) end
     self._credentials = { username = registry.username, password = password }
   end
-  self.proxy = require(PROXIES[settings.proxy.kind]).new(settings.proxy, settings)
+  self.proxy = require(kinds.all[settings.proxy.kind].module).new(settings.proxy, settings)
   return self
 end
 

@@ -2,6 +2,7 @@
 --- business; no host is looked at here.
 
 local fail = require "native.fail"
+local kinds = require "proxy.kinds"
 local schema = require "deploy.schema"
 
 local M = {}
@@ -38,7 +39,7 @@ local ROUTE_KEYS = {
   forward_headers = { "boolean" },
 }
 local PROXY_KEYS = {
-  kind = { "string", choices = { "kamal_proxy", "caddy" } }, image = { "string" }, http_port = { "port" },
+  kind = { "string", choices = kinds.names }, image = { "string" }, http_port = { "port" },
   https_port = { "port" }, bind = { "string" }, name = { "string", pattern = NAME.pattern, words = NAME.words },
 }
 for key, node in pairs(ROUTE_KEYS) do PROXY_KEYS[key] = node end
@@ -92,11 +93,15 @@ local function check_labels(labels, path, problems)
   end
 end
 
+local function kind_of(raw)
+  return type(raw.proxy) == "table" and raw.proxy.kind or kinds.DEFAULT
+end
+
 --- kamal-proxy asks the health path itself before it switches, and takes 2xx alone.
 local function check_expectation(raw, path, problems)
   local value = raw
   for _, key in ipairs(path) do value = type(value) == "table" and value[key] or nil end
-  if type(value) ~= "string" or (type(raw.proxy) == "table" and raw.proxy.kind == "caddy") then return end
+  if type(value) ~= "string" or kind_of(raw) ~= "kamal_proxy" then return end
   for part in value:gmatch("[^,%s]+") do
     if not part:match("^2") then
       problem(problems, path, ("`%s`: kamal_proxy takes 2xx alone, got %q"):format(schema.name(path), value))
@@ -107,6 +112,38 @@ end
 
 local function has_tag(image)
   return type(image) == "string" and image:match("[^/]*$"):find(":", 1, true) ~= nil
+end
+
+-- What is written into a proxy's configuration as it stands has to be plain.
+local HOST_NAME, PLAIN_PATH = "^[%w][%w.-]*$", "^/[%w/._~-]*$"
+
+--- A route, of the root or of a role, as far as the proxy's kind decides.
+local function check_route(raw, route, path, problems)
+  local name = kind_of(raw)
+  local kind = kinds.all[name]
+  if type(route) ~= "table" or not kind then return end
+  local function at(key)
+    local out = { unpack(path) }
+    out[#out + 1] = key
+    return out
+  end
+  local function refuse(key, why) problem(problems, at(key), ("`%s`: %s"):format(schema.name(at(key)), why)) end
+  if kind.lacks.tls then
+    for _, key in ipairs { "tls", "https_port" } do
+      if route[key] then refuse(key, ("%s cannot do that: %s"):format(name, kind.lacks.tls)) end
+    end
+  end
+  if not kind.plain then return end
+  for _, key in ipairs { "host", "hosts" } do
+    for _, host in ipairs(type(route[key]) == "table" and route[key] or { route[key] }) do
+      if type(host) == "string" and not host:match(HOST_NAME) then
+        refuse(key, ("%q is no host name that %s can serve"):format(host, name))
+      end
+    end
+  end
+  if type(route.path_prefix) == "string" and not route.path_prefix:match(PLAIN_PATH) then
+    refuse("path_prefix", ("%q: letters, digits and / . _ ~ - are what %s can serve"):format(route.path_prefix, name))
+  end
 end
 
 --- What the schema cannot say.
@@ -125,10 +162,12 @@ local function cross_check(raw, problems)
     if type(role) == "table" then
       check_labels(role.labels, { "roles", name, "labels" }, problems)
       check_expectation(raw, { "roles", name, "health", "expect" }, problems)
+      check_route(raw, role.proxy, { "roles", name, "proxy" }, problems)
       if role.hosts == nil then problem(problems, { "roles", name }, ("`roles.%s.hosts` is missing"):format(name)) end
     end
   end
   local proxy = type(raw.proxy) == "table" and raw.proxy or {}
+  check_route(raw, proxy, { "proxy" }, problems)
   if proxy.host and proxy.hosts then
     problem(problems, { "proxy" }, "`proxy.host` and `proxy.hosts` exclude each other")
   end
@@ -279,7 +318,7 @@ function M.complete(raw, file, places)
     network = raw.network or "kamal", retain = raw.retain or 5, pull = raw.pull or "missing",
     secrets = raw.secrets or { ".deployrun/secrets" },
     file = file,
-    proxy = { kind = proxy.kind or "kamal_proxy", image = proxy.image, http_port = proxy.http_port or 80,
+    proxy = { kind = proxy.kind or kinds.DEFAULT, image = proxy.image, http_port = proxy.http_port or 80,
       https_port = proxy.https_port or (proxy.tls and 443 or nil), bind = proxy.bind, name = proxy.name },
   }
 end

@@ -29,7 +29,7 @@ function M.exit_code(outcome)
   if err.kind == "journal.busy" then return M.LOCKED end
   if err.kind == "journal.unfinished" then return M.NEEDS_PERSON end
   if not outcome.changed then
-    if USAGE_ROOMS[room(err)] then return M.USAGE end
+    if USAGE_ROOMS[room(err)] or err.kind == "proxy.unsupported" then return M.USAGE end
     if unreachable(err) then return M.UNREACHABLE end
   end
   return M.FAILED

@@ -2,6 +2,7 @@
 --- with what came with it. The six calls of a proxy (switch, pause, resume, maintenance, drain, status) are its own.
 
 local fail = require "native.fail"
+local kinds = require "proxy.kinds"
 local try = require "deploy.try"
 
 local M = {}
@@ -36,13 +37,13 @@ M.Proxy = Proxy
 --- @return table
 function M.init(settings, app, made_of)
   return { settings = settings, app = app, container = made_of.container, image = made_of.image,
-    volumes = made_of.volumes }
+    volumes = made_of.volumes, lacks = (kinds.all[settings.kind] or {}).lacks or {} }
 end
 
 --- Refuses a recipe that asks for what this proxy cannot do, when it is read and not in the middle of a deploy.
 --- @param ability string
 function Proxy:needs(ability)
-  if self.lacks and self.lacks[ability] then
+  if self.lacks[ability] then
     fail.raise("proxy.unsupported", ("%s cannot %s: %s"):format(self.settings.kind, ability, self.lacks[ability]))
   end
 end

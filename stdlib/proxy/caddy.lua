@@ -8,23 +8,19 @@
 ---   .deployrun/caddy/<service>/serving/<id>:<port>  the newest of these empty files is the target
 ---   .deployrun/caddy/<service>/maintenance          while it exists, the service answers 503
 
-local base = require "proxy.base"
 local config = require "proxy.caddy_config"
 local door = require "native.door"
 local fail = require "native.fail"
-local side_by_side = require "deploy.side_by_side"
+local folder = require "proxy.folder"
 local task = require "native.task"
 local text = require "native.text"
-local try = require "deploy.try"
 
 local M = {}
-local Proxy = setmetatable({}, { __index = base.Proxy })
+local Proxy = setmetatable({}, { __index = folder.Proxy })
 Proxy.__index = Proxy
 
 M.CONTAINER = "caddy"
 M.IMAGE = "caddy:2"
-
-local SETTLE = 150  -- ms: a request that chose the old target just before a switch is connected to it by then
 
 -- Lines of shell, run in the folder. $1: the service, $2: a target.
 local LIST = [[
@@ -47,64 +43,27 @@ for f in *; do [ "$f" = "$n" ] || rm -f "$f"; done]]
 --- @return Proxy
 function M.new(settings, app)
   local name = settings.name or M.CONTAINER
-  local self = base.init(settings, app, {
+  return setmetatable(folder.init(settings, app, {
     container = name, image = settings.image or M.IMAGE, volumes = { name .. "-config", name .. "-data" },
-  })
-  self.folder = ".deployrun/" .. name
-  self.lacks = { pause = "it has no way to hold requests" }
-  return setmetatable(self, Proxy)
-end
-
---- Runs a line of shell in the folder; its values are positional parameters, never part of the line.
-function Proxy:_at_folder(host, line, values, options)
-  local argv = { "sh", "-c", 'cd "$HOME" && mkdir -p "$0" && cd "$0" || exit 1\n' .. line, self.folder, unpack(values) }
-  return host:exec(argv, options).stdout
-end
-
---- The folder there.
-function Proxy:_path(host)
-  local said = host:exec({ "sh", "-c", 'cd "$HOME" && pwd' }, { reads = true }).stdout
-  return ("%s/%s"):format(said:gsub("%s+$", ""), self.folder)
-end
-
---- Where a plan notes the configuration that it would have written.
-function Proxy:_noted(host) return door.memory(host.name), self.folder .. "/caddy.json" end
-
-function Proxy:_read(host)
-  local notes, key = self:_noted(host)
-  if notes and notes[key] then return notes[key] end
-  local argv = { "sh", "-c", 'cat "$HOME/$0/caddy.json" 2>/dev/null || true', self.folder }
-  return host:exec(argv, { reads = true }).stdout
-end
-
-function Proxy:_note(host, json)
-  local notes, key = self:_noted(host)
-  if notes then notes[key] = json end
+  }), Proxy)
 end
 
 --- Makes a configuration the one that counts: for the running program first, then for its next start. Interrupted in
 --- between, the same call does the rest.
 function Proxy:_apply(host, json)
-  local path = self:_path(host)
-  host:write(path .. "/next.json", json, { mode = "0644", make_parents = true })
+  self:_write(host, "next.json", json)
   local result = host.docker:exec(self.container, { "caddy", "reload", "--config", "/deployrun/next.json" })
   if result.code ~= 0 then
     local said = text.clean(result.stderr):gsub("%s+$", "")
     fail.raise("proxy.command", "caddy reload: " .. said, { host = host.name, code = result.code })
   end
-  host:exec { "mv", "-f", path .. "/next.json", path .. "/caddy.json" }
-  self:_note(host, json)
+  self:_at_folder(host, "mv -f next.json caddy.json", {})
+  self:_note(host, "caddy.json", json)
 end
 
 function Proxy:_prepare(host)
-  local json = config.encode(config.with_listeners(config.decode(self:_read(host)), self.settings))
-  host:write(self:_path(host) .. "/caddy.json", json, { mode = "0644", make_parents = true })
-  self:_note(host, json)
-end
-
-function Proxy:_unprepare(host, was)
-  if was.folder then return end
-  host:exec { "sh", "-c", 'cd "$HOME" && rm -rf "$0" && { rmdir .deployrun 2>/dev/null || true; }', self.folder }
+  local json = config.encode(config.with_listeners(config.decode(self:_read(host, "caddy.json")), self.settings))
+  self:_write(host, "caddy.json", json)
 end
 
 --- What its container is made of.
@@ -115,17 +74,7 @@ function Proxy:spec(host)
   }
 end
 
-function Proxy:look(host)
-  local found = side_by_side({
-    function() return try(host.docker.inspect, host.docker, self.container) or false end,
-    function() return self:routes(host) end,
-  }, "look", function(fn) return fn() end)
-  if found[1] and found[1].running then return { state = "running", routes = found[2] } end
-  local look = self:_look_at_rest(host, found[1] and "stopped" or "missing")
-  -- The folder may be there from an earlier time; then it stays when a boot is undone.
-  look.folder = host:exec({ "sh", "-c", 'test -e "$HOME/$0"', self.folder }, { check = false, reads = true }).code == 0
-  return look
-end
+function Proxy:look(host) return self:_look_by_files(host) end
 
 function Proxy:_await_ready(host)
   door.wait(host.name, ("until %s answers"):format(self.container), nil, function()
@@ -141,10 +90,7 @@ end
 
 --- Every service's newest target.
 --- @async
-function Proxy:routes(host)
-  local argv = { "sh", "-c", 'cd "$HOME/$0" 2>/dev/null || exit 0\n' .. LIST, self.folder }
-  return M.parse_routes(host:exec(argv, { reads = true }).stdout)
-end
+function Proxy:routes(host) return M.parse_routes(self:_look_at_folder(host, LIST)) end
 
 --- @param listing string  lines of "service container:port state"
 --- @return table<string, { container: string, port: integer, state: string, target: string }>
@@ -162,7 +108,7 @@ end
 
 --- Brings the service's route into the configuration where it is missing or different; a reload follows only then.
 function Proxy:_ensure_route(host, service, route)
-  local before = self:_read(host)
+  local before = self:_read(host, "caddy.json")
   local wanted = config.with_route(config.with_listeners(config.decode(before), self.settings), service, route)
   local after = config.encode(wanted)
   if after ~= before then self:_apply(host, after) end
@@ -186,44 +132,9 @@ end
 --- @async
 function Proxy:remove(host, service)
   self:_at_folder(host, 'rm -rf "$1"', { service })
-  local before = self:_read(host)
+  local before = self:_read(host, "caddy.json")
   local after = config.encode(config.without_route(config.decode(before), service))
   if after ~= before then self:_apply(host, after) end
-end
-
---- An IPv4 address as /proc/net/tcp writes it, here on a little-endian machine: 172.18.0.2 is 020012AC.
-local function in_hex(ip)
-  local a, b, c, d = ip:match("^(%d+)%.(%d+)%.(%d+)%.(%d+)$")
-  return a and ("%02X%02X%02X%02X"):format(d, c, b, a) or ""
-end
-
---- Established connections from an address to a local port in the text of /proc/net/tcp and tcp6.
---- @param tables string
---- @param port integer
---- @param from string  IPv4; "" for any
---- @return integer
-function M.count_connections(tables, port, from)
-  local wanted, peer, count = ("%04X"):format(port), in_hex(from), 0
-  for line in tables:gmatch("[^\n]+") do
-    local here, there, state = line:match("^%s*%d+:%s+%x+:(%x%x%x%x)%s+(%x+):%x+%s+(%x%x)")
-    if here == wanted and state == "01" and (peer == "" or there:sub(-8) == peer) then count = count + 1 end
-  end
-  return count
-end
-
---- Open connections of the proxy to the containers. It keeps idle ones for a second only (caddy_config.lua), so what is
---- left after that is requests.
-function Proxy:_connections(host, ids, port, from)
-  local total = 0
-  for _, id in ipairs(ids) do
-    local found = try(host.docker.inspect, host.docker, id)
-    if found and found.running and found.pid then
-      local net = ("/proc/%d/net/"):format(found.pid)
-      local tables = host:exec({ "cat", net .. "tcp", net .. "tcp6" }, { check = false, reads = true })
-      total = total + M.count_connections(tables.stdout, port, from)
-    end
-  end
-  return total
 end
 
 --- Waits until no request is under way at containers that traffic has left, then forgets them.
@@ -233,16 +144,7 @@ end
 --- @param ids string[]    containers that traffic has left
 --- @param route table
 function Proxy:drain(host, service, ids, route)
-  local deadline = task.now() + text.parse_duration(route.drain_timeout)
-  if #ids > 0 then
-    local attached = host.docker:inspect(self.container).networks[self.app.network]
-    local from = attached and attached.ip or ""
-    local words = ("until no request to %s is under way at what it replaces"):format(service)
-    door.wait(host.name, words, nil, function()
-      task.sleep(SETTLE)
-      while self:_connections(host, ids, route.app_port, from) > 0 and task.now() < deadline do task.sleep(200) end
-    end)
-  end
+  folder.Proxy.drain(self, host, service, ids, route)
   self:_at_folder(host, KEEP_NEWEST, { service })
 end
 

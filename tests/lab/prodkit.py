@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from labkit.paths import ROOT
 
 FULL = os.environ.get("DEPLOYRUN_FULL") == "1"
-KAMAL, CADDY = "kamal_proxy", "caddy"
-PROXY_IMAGES = {KAMAL: "kamal-proxy:v0.9.2", CADDY: "caddy:2"}
+KAMAL, CADDY, NGINX, HAPROXY = "kamal_proxy", "caddy", "nginx", "haproxy"
+PROXY_IMAGES = {KAMAL: "kamal-proxy:v0.9.2", CADDY: "caddy:2", NGINX: "nginx:stable", HAPROXY: "haproxy:lts"}
 SERVICE = "shop"
 
 # 200 requests a second in all, half of them on kept connections, with large and long ones among them.

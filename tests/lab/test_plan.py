@@ -6,7 +6,7 @@ import re
 import time
 
 from labkit import Lab
-from prodkit import CADDY, KAMAL, Project, assert_same, assert_serving, container, snapshots
+from prodkit import CADDY, HAPROXY, KAMAL, NGINX, Project, assert_same, assert_serving, container, snapshots
 
 SECRET = "a-token-that-nobody-may-see"
 ENV = {"SHOP_TOKEN": SECRET}
@@ -29,7 +29,7 @@ def _events(host, since, until):
     status, data = host.engine.raw("GET", f"/events?since={since:.6f}&until={until:.6f}")
     assert status == 200, data
     found = [json.loads(line) for line in data.splitlines() if line.strip()]
-    looks = re.compile(r"exec_die$|exec_\w+: kamal-proxy list")
+    looks = re.compile(r"exec_die$|exec_\w+: (kamal-proxy list|sh -c .*(show servers state|nginx -v|/proc/\[0-9\]))", re.S)
     return [(event["Type"], event["Action"]) for event in found if not looks.match(event["Action"])]
 
 
@@ -97,6 +97,9 @@ def _assert_planned(steps, before, after, what):
 
 def _assert_switched(kind, steps, host, version):
     commands = _commands(steps, host)
+    if kind in (NGINX, HAPROXY):
+        _assert_told(kind, steps, host)
+        return
     target = rf"\$\(docker ps -aq -f name=\^{re.escape(container(version))}\$\):80"
     if kind == KAMAL:
         wanted = r"^docker exec kamal-proxy kamal-proxy deploy shop-web --target=(\S+|\$\(.*?\)\S+) --"
@@ -105,6 +108,17 @@ def _assert_switched(kind, steps, host, version):
     found = [match[1] for command in commands if (match := re.search(wanted, command, re.S))]
     assert len(found) == 1, commands
     assert re.fullmatch(target, found[0]) or re.fullmatch(r"[0-9a-f]{12}:80", found[0]), found
+
+
+def _assert_told(kind, steps, host):
+    """The switch is listed: the service's file with its target, and the command that makes it count."""
+    files = [change for step in steps for each in step["hosts"] if each["host"] == host for change in each["changes"]
+             if change["kind"] == "file" and "shop-web." in change["path"]]
+    assert files and all(change["state"] in ("new", "changed") for change in files), files
+    counts = {NGINX: r"^docker exec nginx nginx -c \S+ -s reload$",
+              HAPROXY: r"set server shop-web/\w+ addr |^docker kill --signal USR2 haproxy$"}[kind]
+    commands = _commands(steps, host)
+    assert any(re.search(counts, command, re.S) for command in commands), commands
 
 
 def _plan_then_run(kind):
@@ -145,8 +159,19 @@ def test_a_plan_touches_nothing_and_is_what_happens_behind_caddy():
     return _plan_then_run(CADDY)
 
 
-test_a_plan_touches_nothing_and_is_what_happens_behind_kamal_proxy.timeout = 600
-test_a_plan_touches_nothing_and_is_what_happens_behind_caddy.timeout = 600
+def test_a_plan_touches_nothing_and_is_what_happens_behind_nginx():
+    return _plan_then_run(NGINX)
+
+
+def test_a_plan_touches_nothing_and_is_what_happens_behind_haproxy():
+    return _plan_then_run(HAPROXY)
+
+
+for _test in (test_a_plan_touches_nothing_and_is_what_happens_behind_kamal_proxy,
+              test_a_plan_touches_nothing_and_is_what_happens_behind_caddy,
+              test_a_plan_touches_nothing_and_is_what_happens_behind_nginx,
+              test_a_plan_touches_nothing_and_is_what_happens_behind_haproxy):
+    _test.timeout = 600
 
 
 THIRD_PARTY = """\

@@ -7,7 +7,7 @@ import threading
 
 from labkit import Lab
 from mirror import Mirror
-from prodkit import (CADDY, FULL, KAMAL, STEADY, Project, assert_same, assert_serving, container, differences,
+from prodkit import (CADDY, FULL, HAPROXY, KAMAL, NGINX, STEADY, Project, assert_same, assert_serving, container, differences,
                      seconds_line, snapshots, summary_line)
 
 ROUNDS = 10 if FULL else 2  # each: two deploys and one rollback
@@ -56,7 +56,17 @@ def test_no_request_is_lost_behind_caddy():
     return _ship_and_go_back(CADDY)
 
 
-test_no_request_is_lost_behind_kamal_proxy.timeout = test_no_request_is_lost_behind_caddy.timeout = 2400 if FULL else 300
+def test_no_request_is_lost_behind_nginx():
+    return _ship_and_go_back(NGINX)
+
+
+def test_no_request_is_lost_behind_haproxy():
+    return _ship_and_go_back(HAPROXY)
+
+
+for _test in (test_no_request_is_lost_behind_kamal_proxy, test_no_request_is_lost_behind_caddy,
+              test_no_request_is_lost_behind_nginx, test_no_request_is_lost_behind_haproxy):
+    _test.timeout = 2400 if FULL else 600
 
 
 NAIVE = """\
@@ -197,6 +207,14 @@ def test_a_second_deploy_changes_nothing_behind_kamal_proxy():
 
 def test_a_second_deploy_changes_nothing_behind_caddy():
     return _deploy_again(CADDY)
+
+
+def test_a_second_deploy_changes_nothing_behind_nginx():
+    return _deploy_again(NGINX)
+
+
+def test_a_second_deploy_changes_nothing_behind_haproxy():
+    return _deploy_again(HAPROXY)
 
 
 def test_five_stopped_releases_are_kept():

@@ -5,7 +5,8 @@ import signal
 import urllib.request
 
 from labkit import Lab, wait_until
-from prodkit import CADDY, KAMAL, Project, assert_same, assert_serving, container, serving, snapshots
+from prodkit import (CADDY, HAPROXY, KAMAL, NGINX, Project, assert_same, assert_serving, container, serving,
+                     snapshots)
 
 ROLES = """\
 roles:
@@ -128,3 +129,11 @@ def test_requests_outlive_a_kill_behind_kamal_proxy():
 
 def test_requests_outlive_a_kill_behind_caddy():
     _requests_outlive_a_kill(CADDY)
+
+
+def test_requests_outlive_a_kill_behind_nginx():
+    _requests_outlive_a_kill(NGINX)
+
+
+def test_requests_outlive_a_kill_behind_haproxy():
+    _requests_outlive_a_kill(HAPROXY)

@@ -83,7 +83,7 @@ proxy:
   test.contains(all, "app.yml:3:8: `hosts` is empty")
   test.contains(all, "app.yml:5:12: unknown key `deadlin`")
   test.contains(all, "app.yml:6:12: `health.timeout`: expected a duration")
-  test.contains(all, "app.yml:8:9: `proxy.kind`: \"kamalproxy\" is none of kamal_proxy, caddy")
+  test.contains(all, "app.yml:8:9: `proxy.kind`: \"kamalproxy\" is none of kamal_proxy, caddy, nginx, haproxy")
   local hints = {}
   for _, each in ipairs { err, unpack(err.also) } do hints[#hints + 1] = each.hint end
   test.contains(table.concat(hints, "\n"), "deadline")
@@ -120,4 +120,21 @@ test.it("knows that kamal-proxy takes 2xx alone for healthy", function()
   test.contains(err.message, "app.yml:4:19: `health.expect`: kamal_proxy takes 2xx alone")
   complete(SMALL .. "health: { expect: '200, 204' }\n")
   complete(SMALL .. "health: { expect: '200,301' }\nproxy: { kind: caddy }\n")
+end)
+
+test.it("refuses what the chosen proxy cannot serve", function()
+  local function refused(text)
+    local err = test.raises("config.invalid", function() complete(text) end)
+    local all = { err.message }
+    for _, other in ipairs(err.also or {}) do all[#all + 1] = other.message end
+    return table.concat(all, "\n")
+  end
+  local all = refused(SMALL .. "proxy: { kind: nginx, tls: true, host: 'a b', path_prefix: '/x{' }\n")
+  test.contains(all, "`proxy.tls`: nginx cannot do that")
+  test.contains(all, [[`proxy.host`: "a b" is no host name that nginx can serve]])
+  test.contains(all, [[`proxy.path_prefix`: "/x{"]])
+  test.contains(refused(SMALL .. "proxy: { kind: haproxy, https_port: 8443 }\n"),
+    "`proxy.https_port`: haproxy cannot do that")
+  complete(SMALL .. "proxy: { kind: haproxy, hosts: [shop.example, b-2.example], path_prefix: /api/v1.0 }\n")
+  complete(SMALL .. "proxy: { kind: caddy, tls: true, host: '*.example' }\n")
 end)

@@ -54,12 +54,17 @@ def kamal_proxy():
     raise Skip("kamal-proxy is not installed (needs a Go toolchain when set up)")
 
 
+def packaged(program, package=None):
+    """A program of the distribution. Raises Skip."""
+    path = find(program)
+    if path is None:
+        raise Skip(f"packages are missing: {package or program}")
+    return Path(path)
+
+
 def caddy():
     """The distribution's Caddy. Raises Skip."""
-    path = find("caddy")
-    if path is None:
-        raise Skip("packages are missing: caddy")
-    return Path(path)
+    return packaged("caddy")
 
 
 def libraries(program):

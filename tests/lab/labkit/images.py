@@ -85,10 +85,47 @@ def caddy_image():
         "ExposedPorts": {"80/tcp": {}, "443/tcp": {}, "2019/tcp": {}}})
 
 
+def _program(path, program):
+    """Entries of a program and its libraries."""
+    return (Entry(path, source=program), *(Entry(str(lib).lstrip("/"), source=lib) for lib in binaries.libraries(program)))
+
+
+def _unique(*groups):
+    """One entry per path: programs share libraries."""
+    return tuple({entry.path: entry for group in groups for entry in group}.values())
+
+
+USERS = ("root:x:0:0:root:/root:/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\n"
+         "haproxy:x:99:99::/var/lib/haproxy:/sbin/nologin\n")
+GROUPS = "root:x:0:\nnogroup:x:65534:\nhaproxy:x:99:\n"
+PATHS = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
+
+
+def nginx_image():
+    """Laid out like the official image: a master process of root, a shell, the folders that nginx writes to."""
+    entries = _unique(_program("usr/sbin/nginx", binaries.packaged("nginx")),
+                      _program("bin/sh", binaries.packaged("dash")),
+                      (Entry("etc/passwd", text=USERS, mode=0o644), Entry("etc/group", text=GROUPS, mode=0o644),
+                       Entry("tmp", mode=0o1777), Entry("run"), Entry("var/log/nginx"), Entry("var/lib/nginx")))
+    return Image("nginx", "stable", entries, {"Cmd": ["nginx", "-g", "daemon off;"], "Env": PATHS,
+                                              "StopSignal": "SIGQUIT", "ExposedPorts": {"80/tcp": {}}})
+
+
+def haproxy_image():
+    """Laid out like the official image: a user of its own, a shell and bash."""
+    entries = _unique(_program("usr/sbin/haproxy", binaries.packaged("haproxy")),
+                      _program("bin/sh", binaries.packaged("dash")),
+                      _program("bin/bash", binaries.packaged("bash")),
+                      (Entry("etc/passwd", text=USERS, mode=0o644), Entry("etc/group", text=GROUPS, mode=0o644),
+                       Entry("tmp", mode=0o1777), Entry("run"), Entry("var/lib/haproxy", uid=99)))
+    return Image("haproxy", "lts", entries, {"User": "haproxy", "WorkingDir": "/var/lib/haproxy", "Env": PATHS,
+                                             "StopSignal": "SIGUSR1", "ExposedPorts": {"80/tcp": {}}})
+
+
 def all_images():
     """Every image that can be made on this machine."""
     images = app_images()
-    for make in (kamal_proxy_image, caddy_image):
+    for make in (kamal_proxy_image, caddy_image, nginx_image, haproxy_image):
         try:
             images.append(make())
         except Skip:

@@ -50,13 +50,17 @@ def take(engine):
 
 
 def routes(engine, inspected=None):
-    """What the running proxy sends where, by container name: {service: target} for kamal-proxy, a list for Caddy."""
+    """What the running proxy sends where, by container name: {service: target} for kamal-proxy, a list for the others."""
     inspected = engine.containers() if inspected is None else inspected
     running = {c["Name"].lstrip("/") for c in inspected if c["State"]["Status"] == "running"}
     if "kamal-proxy" in running:
         return _kamal_routes(engine, inspected)
     if "caddy" in running:
         return _caddy_routes(engine, inspected)
+    if "nginx" in running:
+        return _nginx_routes(engine, inspected)
+    if "haproxy" in running:
+        return _haproxy_routes(engine, inspected)
     return None
 
 
@@ -100,14 +104,45 @@ def _caddy_routes(engine, inspected):
     return sorted(found)
 
 
-def _caddy_files(engine):
-    """What the files say that deployrun switches Caddy with (stdlib/proxy/caddy.lua): more than one while it drains."""
-    status, data = engine.raw("GET", "/containers/caddy/archive?path=/deployrun")
+def _files(engine, container, path):
+    """The files of a container's folder: (path, text)."""
+    status, data = engine.raw("GET", f"/containers/{container}/archive?path={path}")
     if status != 200:
         return []
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        paths = [member.name.split("/") for member in tar if member.isfile()]
+        return [(member.name, tar.extractfile(member).read().decode()) for member in tar if member.isfile()]
+
+
+def _caddy_files(engine):
+    """What the files say that deployrun switches Caddy with (stdlib/proxy/caddy.lua): more than one while it drains."""
+    paths = [path.split("/") for path, _ in _files(engine, "caddy", "/deployrun")]
     return [parts[-1] for parts in paths if parts[-2] == "serving" or parts[-1] == "maintenance"]
+
+
+def _nginx_routes(engine, inspected):
+    """The targets of the configuration's files, and `maintenance`."""
+    found = set()
+    for path, text in _files(engine, "nginx", "/deployrun/services"):
+        if path.endswith(".conf"):
+            target = re.search(r'set \$deployrun_target "(\w+)";\s+proxy_pass http://\$deployrun_target:(\d+)', text)
+            found.add(_name_of(":".join(target.groups()), inspected) if target else "maintenance")
+    return sorted(found)
+
+
+def _haproxy_routes(engine, inspected):
+    """The targets of what runs; a name and an address that are not of one container stand beside each other."""
+    argv = ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/9180; echo 'show servers state' >&3\n"
+            "while read -r line <&3; do echo \"$line\"; done"]
+    code, out, err = engine.exec("haproxy", argv)
+    if code != 0:
+        raise RuntimeError(f"haproxy: exit {code}: {err}{out}")
+    found = set()
+    for line in out.splitlines():
+        cells = line.split()
+        if len(cells) > 18 and cells[0] != "#":
+            by_name, by_address = (_name_of(f"{host}:{cells[18]}", inspected) for host in (cells[17], cells[4]))
+            found.add(by_name if by_name == by_address else f"{by_name} {by_address}")
+    return sorted(found)
 
 
 def caddy_config(engine):

@@ -1,0 +1,190 @@
+"""The calls that all proxies share, each behind its real program: names and paths, a maintenance, held requests, a restart
+of the proxy, another shape of a route."""
+
+import http.client
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from labkit import Lab, wait_until
+from prodkit import CADDY, HAPROXY, KAMAL, NGINX, Project, assert_serving
+
+CONTAINERS = {KAMAL: "kamal-proxy", CADDY: "caddy", NGINX: "nginx", HAPROXY: "haproxy"}
+TELLS_WHY = (KAMAL, NGINX, HAPROXY)  # its maintenance has words of ours
+HOLDS = (KAMAL, HAPROXY)
+
+RECIPE = """\
+local deploy = require "deploy"
+local app = deploy.app "recipes/prod.yml"
+%s
+local calls = {
+  maintenance = function(host) app.proxy:maintenance(host, "shop-web", "back at 9, \\"sure\\"") end,
+  pause = function(host) app.proxy:pause(host, "shop-web", { wait = "120s" }) end,
+  shed = function(host) app.proxy:pause(host, "shop-web", { wait = "300ms" }) end,
+  resume = function(host) app.proxy:resume(host, "shop-web") end,
+}
+for name, call in pairs(calls) do
+  deploy.command(name) { run = function(run) run:step(name, { on = app.hosts, run = call }) end }
+end
+deploy.command "state" {
+  reads = true,
+  run = function(run)
+    app:show(function(host) return app.proxy:status(host)["shop-web"].state .. "\\n" end)
+  end,
+}
+"""
+
+
+def ask(host, name="shop.example", path="/version", method="GET"):
+    """One request; returns (status, headers, body)."""
+    connection = http.client.HTTPConnection(host.address, 80, timeout=120)
+    try:
+        connection.request(method, path, headers={"Host": name})
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read().decode()
+    finally:
+        connection.close()
+
+
+class Calls:
+    """A project with a recipe of the proxy's calls beside the shipped one."""
+
+    def __init__(self, project):
+        self.project = project
+        (project.folder / "recipes/calls.lua").write_text(RECIPE % "")
+
+    def run(self, name):
+        return self.project.lab.deployrun(["recipes/calls.lua", name], cwd=self.project.folder)
+
+    def good(self, name):
+        result = self.run(name)
+        assert result.code == 0, result
+        return result.out
+
+
+def open_connections(host, container):
+    """How many clients are connected to a container's port 80."""
+    pid = host.engine.get(f"/containers/{container}/json")["State"]["Pid"]
+    lines = host.machine.run(["cat", f"/proc/{pid}/net/tcp", f"/proc/{pid}/net/tcp6"]).stdout.splitlines()
+    cells = [line.split() for line in lines]
+    return sum(1 for row in cells if row[1].endswith(":0050") and row[3] == "01")
+
+
+def _served(host, version, name="shop.example", path="/version"):
+    def check():
+        try:
+            return ask(host, name, path)[::2] == (200, version + "\n")
+        except OSError:
+            return False  # it starts
+    wait_until(check, 30, f"{version} answers for {name}")
+
+
+def _maintenance(kind, host, calls):
+    calls.good("maintenance")
+    assert calls.good("state").split()[-1] in ("maintenance", "stopped")
+    for method in ("GET", "POST"):
+        status, headers, body = ask(host, method=method)
+        assert status == 503, (status, body)
+        assert kind == KAMAL or headers["Retry-After"] == "5", headers.items()  # it says nothing of that
+        assert kind not in TELLS_WHY or "back at 9" in body, body
+    calls.good("resume")
+    _served(host, "v2")
+    assert calls.good("state").split()[-1] == "running"
+
+
+def _held(kind, host, calls):
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        slow = pool.submit(ask, host, path="/slow?ms=3000")  # is under way when the pause comes, and ends
+        wait_until(lambda: open_connections(host, "shop-web-v2") > 0, 10, "a request under way")
+        calls.good("pause")
+        assert slow.result()[0] == 200
+        waiting = [pool.submit(ask, host) for _ in range(3)]
+        threading.Event().wait(1)  # nothing happens, and that is the point
+        assert not any(request.done() for request in waiting), [request.result() for request in waiting]
+        assert calls.good("state").split()[-1] == "paused"
+        calls.good("resume")
+        assert [request.result()[0] for request in waiting] == [200, 200, 200]
+    calls.good("shed")
+    assert ask(host)[0] in (503, 504)
+    calls.good("resume")
+    _served(host, "v2")
+
+
+def _cannot_hold(kind, host, calls):
+    recipe = calls.project.folder / "recipes/calls.lua"
+    recipe.write_text(RECIPE % 'app.proxy:needs "pause"')
+    before = host.snapshot()
+    refused = calls.run("pause")
+    assert refused.code == 2 and f"{kind} cannot pause" in refused.out + refused.err, refused
+    assert host.snapshot() == before
+    recipe.write_text(RECIPE % "")
+
+
+def _behind(kind):
+    with Lab(hosts=1) as lab:
+        host = lab.hosts[0]
+        project = Project(lab, kind=kind)
+        project.replace(project.inventory, f"  kind: {kind}\n",
+                        f"  kind: {kind}\n  hosts: [shop.example, b.shop.example]\n  path_prefix: /\n")
+        calls = Calls(project)
+        project.deploy("v1")
+        project.deploy("v2")
+        _served(host, "v2")
+        _served(host, "v2", "b.shop.example")
+        assert ask(host, "other.example")[2] != "v2\n"
+
+        _maintenance(kind, host, calls)
+        (_held if kind in HOLDS else _cannot_hold)(kind, host, calls)
+
+        # The target outlives the proxy, and so does what it is told meanwhile.
+        calls.good("maintenance")
+        host.engine.call("POST", f"/containers/{CONTAINERS[kind]}/restart?t=1")
+        wait_until(lambda: _status(host) == 503, 30, "the maintenance, after a restart")
+        calls.good("resume")
+        host.engine.call("POST", f"/containers/{CONTAINERS[kind]}/restart?t=1")
+        _served(host, "v2")
+
+        # A container that has another address after its restart is found there.
+        holder = host.run_app("v9", "holder")
+        host.engine.call("POST", "/containers/shop-web-v2/stop?t=1")
+        host.run_app("v9", "holder-2")
+        host.engine.call("POST", "/containers/shop-web-v2/start")
+        _served(host, "v2")
+        for name in (holder, "holder-2"):
+            host.engine.remove(name)
+
+        # Another shape of the route comes with a release, under load.
+        project.replace(project.inventory, "[shop.example, b.shop.example]", "[shop.example, c.shop.example]")
+        with lab.load(rate=50, header="Host: shop.example") as load:
+            project.deploy("v3")
+            summary = load.stop()
+        assert summary["failed"] == 0, summary
+        _served(host, "v3", "c.shop.example")
+        assert ask(host, "b.shop.example")[2] != "v3\n"
+        assert_serving([host], "v3")
+
+
+def _status(host):
+    try:
+        return ask(host)[0]
+    except OSError:
+        return None
+
+
+def test_the_calls_of_kamal_proxy():
+    _behind(KAMAL)
+
+
+def test_the_calls_of_caddy():
+    _behind(CADDY)
+
+
+def test_the_calls_of_nginx():
+    _behind(NGINX)
+
+
+def test_the_calls_of_haproxy():
+    _behind(HAPROXY)
+
+
+for _test in (test_the_calls_of_kamal_proxy, test_the_calls_of_caddy, test_the_calls_of_nginx, test_the_calls_of_haproxy):
+    _test.timeout = 600
