@@ -196,6 +196,8 @@ void open_environment(lua_State* L, const RuntimeOptions& options) {
   open_library(L, LUA_OSLIBNAME, luaopen_os);
   open_library(L, LUA_BITLIBNAME, luaopen_bit);
   open_library(L, LUA_JITLIBNAME, luaopen_jit);  // switches the compiler on
+  // Compiled code cannot be stopped (watchdog.hpp), and nothing here computes enough to be worth it.
+  luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
   if (options.unsafe) {
     open_library(L, LUA_DBLIBNAME, luaopen_debug);
     lua_getglobal(L, "package");

@@ -52,7 +52,7 @@ Runtime::Runtime(core::Loop& loop, RuntimeOptions options)
   lua_pushlightuserdata(L_, const_cast<char*>(&kRuntimeKey));
   lua_pushlightuserdata(L_, this);
   lua_rawset(L_, LUA_REGISTRYINDEX);
-  scheduler_ = std::make_unique<Scheduler>(loop_, L_);
+  scheduler_ = std::make_unique<Scheduler>(loop_, L_, options_.stuck_after);
   open_errors(L_);
   open_environment(L_, options_);
   lua_getglobal(L_, "package");

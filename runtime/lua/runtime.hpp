@@ -2,6 +2,7 @@
 // side by side in one process (the tests do that).
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <lua.hpp>
 #include <memory>
@@ -27,7 +28,8 @@ struct RuntimeOptions {
   std::vector<NativeModule> modules;
   std::filesystem::path recipe_folder;  ///< where a recipe's own `require` looks, with lib/ and lua_modules/ below it
   bool unsafe = false;                  ///< ffi, debug, io.popen, os.execute stay
-  void* user = nullptr;                 ///< whatever the bindings need; not owned
+  std::chrono::milliseconds stuck_after{5'000};  ///< CPU time that Lua may take without waiting; zero: no limit
+  void* user = nullptr;                           ///< whatever the bindings need; not owned
 };
 
 class Runtime {

@@ -70,7 +70,10 @@ void Scheduler::resume(const std::shared_ptr<LuaTask>& task, int arguments) {
   current_ = task.get();
   task->state_ = LuaTask::State::running;
   lua_State* thread = task->thread_;
-  const int status = lua_resume(thread, arguments);
+  const int status = [&] {
+    const Watchdog::Running running(watchdog_);
+    return lua_resume(thread, arguments);
+  }();
   current_ = outer;
 
   if (status == LUA_YIELD) {

@@ -13,6 +13,7 @@
 #include "core/loop.hpp"
 #include "core/task.hpp"
 #include "lua/operation.hpp"
+#include "lua/watchdog.hpp"
 
 namespace deployrun::lua {
 
@@ -62,7 +63,9 @@ class LuaTask final : public core::Task, public std::enable_shared_from_this<Lua
 
 class Scheduler {
  public:
-  Scheduler(core::Loop& loop, lua_State* main) : loop_(loop), main_(main), vm_(std::make_shared<lua_State*>(main)) {}
+  /// `limit`: CPU time that Lua may take without waiting; zero: no limit.
+  Scheduler(core::Loop& loop, lua_State* main, std::chrono::milliseconds limit)
+      : loop_(loop), main_(main), vm_(std::make_shared<lua_State*>(main)), watchdog_(main, limit) {}
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
@@ -91,6 +94,7 @@ class Scheduler {
   core::Loop& loop_;
   lua_State* main_;
   std::shared_ptr<lua_State*> vm_;
+  Watchdog watchdog_;
   LuaTask* current_ = nullptr;
   std::unordered_set<std::shared_ptr<LuaTask>> live_;
 };

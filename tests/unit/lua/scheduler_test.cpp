@@ -82,8 +82,9 @@ struct Fixture {
   core::Loop loop;
   std::unique_ptr<lua::Runtime> vm;
 
-  Fixture() {
+  explicit Fixture(std::chrono::milliseconds stuck_after = std::chrono::seconds(10)) {
     lua::RuntimeOptions options;
+    options.stuck_after = stuck_after;
     options.user = &state;
     options.modules = {{"test.raw", open_test}};
     options.stdlib_folder = STDLIB_FOLDER;
@@ -261,4 +262,45 @@ TEST_CASE("the runtime may die while tasks wait", "[scheduler]") {
   task.reset();
   f.vm.reset();
   CHECK(f.state.destroyed == 2);
+}
+
+TEST_CASE("Lua that computes without end is stopped where it is, with an error", "[scheduler][watchdog]") {
+  Fixture f(std::chrono::milliseconds(100));
+  auto task = f.run("local n = 0\nwhile true do\n  n = n + 1\nend");
+  auto other = f.run("return await(test.seven())");
+  f.loop.run();
+  REQUIRE(task->failure());
+  CHECK(task->failure()->kind == "recipe.stuck");
+  const std::string where = std::get<std::string>(task->failure()->details.at("where"));
+  CHECK((where >= "recipe.lua:4" && where <= "recipe.lua:6"));  // two lines of the fixture come before
+  CHECK(f.value(*other) == "7");
+}
+
+TEST_CASE("whoever catches that it was stopped has time to clean up", "[scheduler][watchdog]") {
+  Fixture f(std::chrono::milliseconds(100));
+  auto task = f.run(
+      "local ok, e = pcall(function() while true do end end)\n"
+      "local sum = 0\nfor i = 1, 1000 do sum = sum + i end\n"
+      "return e.kind .. ' ' .. sum .. ' ' .. await(test.seven())");
+  f.loop.run();
+  CHECK(f.value(*task) == "recipe.stuck 500500 7");
+}
+
+TEST_CASE("catching it again and again does not help", "[scheduler][watchdog]") {
+  Fixture f(std::chrono::milliseconds(50));
+  auto task = f.run("while true do pcall(function() while true do end end) end");
+  auto in_coroutine = f.run("coroutine.wrap(function() while true do end end)()");
+  f.loop.run();
+  REQUIRE(task->failure());
+  CHECK(task->failure()->kind == "recipe.stuck");
+  REQUIRE(in_coroutine->failure());
+  CHECK(in_coroutine->failure()->kind == "recipe.stuck");
+}
+
+TEST_CASE("many short tasks are not mistaken for a long one", "[scheduler][watchdog]") {
+  Fixture f(std::chrono::milliseconds(100));
+  auto task =
+      f.run("for _ = 1, 60 do local n = 0; for i = 1, 200000 do n = n + i end; await(test.seven()) end return 'done'");
+  f.loop.run();
+  CHECK(f.value(*task) == "done");
 }
