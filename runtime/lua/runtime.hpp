@@ -29,7 +29,7 @@ struct RuntimeOptions {
   std::filesystem::path recipe_folder;  ///< where a recipe's own `require` looks, with lib/ and lua_modules/ below it
   bool unsafe = false;                  ///< ffi, debug, io.popen, os.execute stay
   std::chrono::milliseconds stuck_after{5'000};  ///< CPU time that Lua may take without waiting; zero: no limit
-  void* user = nullptr;                           ///< whatever the bindings need; not owned
+  void* user = nullptr;                          ///< whatever the bindings need; not owned
 };
 
 class Runtime {

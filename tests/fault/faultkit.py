@@ -8,8 +8,10 @@ newest; the state after an undone deploy has to be the one before it, as it stan
 import json
 import os
 import re
+import signal
 import sqlite3
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -20,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lab"))
 
 from labkit import Lab  # noqa: E402
 from labkit.images import app_images  # noqa: E402
-from prodkit import KAMAL, Project, differences  # noqa: E402
+from prodkit import KAMAL, SERVICE, Project, differences, serving  # noqa: E402
 
 FULL = os.environ.get("DEPLOYRUN_FULL") == "1"
 RETAIN = 2
@@ -71,9 +73,9 @@ def relative(found, newest):
 
 class Site:
     """`count`: how many versions the registry offers. `steady`: ship until every deploy also lets a release go; else the
-    hosts are empty."""
+    hosts are empty. `repository`: another name for the app's."""
 
-    def __init__(self, lab, *, kind=KAMAL, count=200, steady=True):
+    def __init__(self, lab, *, kind=KAMAL, count=200, steady=True, repository=None, **project):
         self.lab = lab
         self.hosts = lab.hosts
         self.count = count
@@ -82,7 +84,9 @@ class Site:
         for number in range(1, count + 1):
             env = [f"VERSION=r{number}" if entry.startswith("VERSION=") else entry for entry in template.config["Env"]]
             lab.registry.push(replace(template, tag=f"r{number}", config={**template.config, "Env": env}), layers)
-        self.project = Project(lab, kind=kind, more=MORE)
+        self.project = Project(lab, kind=kind, more=MORE, **project)
+        if repository:
+            self.project.replace(self.project.inventory, f"image: {lab.image('app')}\n", f"image: {repository}\n")
         self.newest = 0
         self.seconds = None
         while steady and self.newest < RETAIN + 2:
@@ -171,6 +175,41 @@ class Site:
         found = differences(self.expected, self.relative())
         assert not found, "not as after an undisturbed deploy:\n" + "\n".join([*found, str(context)])
 
+    def _settled_by_the_next(self, context):
+        """All is new. What an engine that was ending at that moment did not keep (that a container was stopped, that an
+        image was removed) the next deploy sets right; a nameless image stays."""
+        assert {serving(host) for host in self.hosts} == {f"{SERVICE}-web-{self.next}"}, context
+        self.newest += 1
+        clean = not differences(self.expected, self.relative())
+        self.ship()
+        found = [line for line in differences(self.expected, self.relative()) if "/untagged" not in line]
+        assert not found, (found, context)
+        self.expected = self.relative()
+        return "went on" if clean else "went on, the next deploy did the rest"
+
+    def settled(self, before, mode, code, context, engine=False):
+        """After a disturbed deploy that ended with `code`: all is as before or all is as after, with one more command
+        where the run says that it needs one. Returns which, in a word. `engine`: it was the engine that was disturbed."""
+        if code == 0 and engine:
+            return self._settled_by_the_next(context)
+        if code == 0:
+            self.assert_after(context)
+            return "went on"
+        if code in (1, 4):
+            self.assert_before(before, context)
+            return "undone"
+        assert code in (5, -signal.SIGKILL), context
+        result = self.settle("abort" if code == 5 else mode, timeout=300)
+        if result.code == 2 and "already being undone" in result.out:  # it came as far as that before it was killed
+            result = self.settle("abort", timeout=300)
+        assert result.code == 0, (context, result)
+        state = self.last_run()[1]
+        if state == "aborted":
+            self.assert_before(before, (context, result))
+        else:
+            self.assert_after((context, result))
+        return state
+
     def failures(self, load, marks):
         """Failed requests, each with the mark (time, text) that was set last before it."""
         found = []
@@ -183,3 +222,57 @@ class Site:
 
 def mark(marks, text):
     marks.append((time.time(), text))
+
+
+class Watch:
+    """Reads a program's events as they come."""
+
+    def __init__(self, program):
+        self.program = program
+        self.events = []
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self):
+        for line in self.program.process.stdout:
+            with self._changed:
+                self.events.append((time.monotonic(), json.loads(line)))
+                self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait_for(self, what, check, seconds):
+        """The moment of the first event that `check` accepts."""
+        deadline = time.monotonic() + seconds
+        seen = 0
+        with self._changed:
+            while True:
+                for at, event in self.events[seen:]:
+                    if check(event):
+                        return at
+                seen = len(self.events)
+                left = deadline - time.monotonic()
+                if left <= 0 or (not self._thread.is_alive() and seen == len(self.events)):
+                    raise AssertionError(f"{what}: not within {seconds} s: {[event for _, event in self.events]}")
+                self._changed.wait(min(left, 0.2))
+
+    def kill_at_failure(self, seconds):
+        """kill -9 once a task has failed, unless the run ends without that."""
+        self.wait_for("a failure or the end", lambda event: event["type"] == "run.finished" or event.get("error"), seconds)
+        if self.program.process.poll() is None:
+            self.program.signal(signal.SIGKILL)
+
+    def end(self, seconds):
+        """The exit code and what was said on standard error."""
+        code = self.program.process.wait(timeout=seconds)
+        self._thread.join()
+        with self.program.process.stderr as errors:
+            text = errors.read()
+        self.program.process.stdout.close()
+        return code, text
+
+
+def step_of(word):
+    """For Watch.wait_for: a step begins whose name has `word`."""
+    return lambda event: event["type"] == "step.started" and word in event["step"] and not event.get("undo")

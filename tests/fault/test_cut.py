@@ -3,57 +3,13 @@ when it is back, one command ends everything as before or as after."""
 
 import json
 import signal
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from faultkit import LIGHT, Lab, Site
+from faultkit import LIGHT, Lab, Site, Watch, step_of
 from prodkit import summary_line
 
 NOTICED = 45  # seconds, SAFETY.md F3
-
-
-class Watch:
-    """Reads a program's events as they come."""
-
-    def __init__(self, program):
-        self.program = program
-        self.events = []
-        self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-
-    def _read(self):
-        for line in self.program.process.stdout:
-            with self._changed:
-                self.events.append((time.monotonic(), json.loads(line)))
-                self._changed.notify_all()
-        with self._changed:
-            self._changed.notify_all()
-
-    def wait_for(self, what, check, seconds):
-        """The moment of the first event that `check` accepts."""
-        deadline = time.monotonic() + seconds
-        seen = 0
-        with self._changed:
-            while True:
-                for at, event in self.events[seen:]:
-                    if check(event):
-                        return at
-                seen = len(self.events)
-                left = deadline - time.monotonic()
-                if left <= 0 or (not self._thread.is_alive() and seen == len(self.events)):
-                    raise AssertionError(f"{what}: not within {seconds} s: {[event for _, event in self.events]}")
-                self._changed.wait(min(left, 0.2))
-
-    def end(self, seconds):
-        """The exit code and what was said on standard error."""
-        code = self.program.process.wait(timeout=seconds)
-        self._thread.join()
-        with self.program.process.stderr as errors:
-            text = errors.read()
-        self.program.process.stdout.close()
-        return code, text
 
 
 def _ssh_processes(host):
@@ -72,17 +28,13 @@ def _signal_ssh(host, name):
     host.machine.run(["kill", f"-{name}", *_ssh_processes(host)])
 
 
-def _step_of(word):
-    return lambda event: event["type"] == "step.started" and word in event["step"]
-
-
 def _lost(lab, site, *, take_away, bring_back, settle, step, load_on):
     """One host is lost when a step whose name has `step` begins; returns what was measured."""
     victim = site.hosts[1]
     before = site.states()
     with lab.load(load_on, **LIGHT) as load:
         watch = Watch(site.start("--json"))
-        watch.wait_for(f"the step {step}", _step_of(step), 60)
+        watch.wait_for(f"the step {step}", step_of(step), 60)
         take_away(victim)
         begin = time.monotonic()
         try:

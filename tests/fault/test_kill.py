@@ -9,8 +9,8 @@ import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
-from faultkit import FULL, LIGHT, Lab, Site, mark
-from prodkit import CADDY, KAMAL, summary_line
+from faultkit import FULL, LIGHT, Lab, Site, Watch, mark, step_of
+from prodkit import CADDY, HAPROXY, KAMAL, NGINX, summary_line
 
 LABS = 2
 
@@ -124,7 +124,46 @@ if FULL:
     def test_kill_around_every_row_behind_caddy():
         return _every_point(CADDY)
 
-    test_kill_around_every_row_behind_caddy.timeout = 3600
+    def test_kill_around_every_row_behind_nginx():
+        return _every_point(NGINX)
+
+    def test_kill_around_every_row_behind_haproxy():
+        return _every_point(HAPROXY)
+
+    for _test in (test_kill_around_every_row_behind_caddy, test_kill_around_every_row_behind_nginx,
+                  test_kill_around_every_row_behind_haproxy):
+        _test.timeout = 3600
+
+
+def _moments(kind):
+    """Kills that fall anywhere, inside the proxy's own calls too, while traffic is switched and the old version retired."""
+    with Lab(hosts=2) as lab:
+        site = Site(lab, kind=kind, count=40)
+        site.learn()
+        marks, found = [], []
+        with lab.load(**LIGHT) as load:
+            for step, after in [("switch", 0), ("switch", 0.05), ("switch", 0.15), ("switch", 0.4), ("retire", 0.1)]:
+                for mode in ("abort", "resume"):
+                    before = site.states()
+                    mark(marks, f"{step} + {after} {mode}")
+                    watch = Watch(site.start("--json"))
+                    watch.wait_for(f"the step {step}", step_of(step), 60)
+                    threading.Event().wait(after)
+                    watch.program.signal(signal.SIGKILL)
+                    code, text = watch.end(60)
+                    found.append(site.settled(before, mode, code, (step, after, mode, text)))
+            summary = load.stop()
+        assert summary["failed"] == 0, "\n".join(site.failures(load, marks))
+        return f"{kind}: {', '.join(found)}; {summary_line(summary)}"
+
+
+def test_kill_at_any_moment_of_a_switch():
+    kinds = (KAMAL, CADDY, NGINX, HAPROXY) if FULL else (NGINX, HAPROXY)
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        return "\n".join(pool.map(_moments, kinds))
+
+
+test_kill_at_any_moment_of_a_switch.timeout = 900
 
 
 def test_kill_in_the_very_first_deploy():

@@ -45,13 +45,14 @@ def sshd_config(extra):
     return "".join(line + "\n" for line in extra) + SSHD
 
 
-def engine_config(network):
+def engine_config(network, options):
     return json.dumps({"data-root": "/var/lib/docker", "exec-root": "/run/docker", "pidfile": "/run/docker.pid",
                        "hosts": ["unix:///run/docker.sock"], "insecure-registries": [network],
-                       "exec-opts": ["native.cgroupdriver=cgroupfs"], "log-level": "warn", "shutdown-timeout": 3})
+                       "exec-opts": ["native.cgroupdriver=cgroupfs"], "log-level": "warn", "shutdown-timeout": 3,
+                       **options})
 
 
-def host_files(name, address, network, sshd_lines, keys):
+def host_files(name, address, network, sshd_lines, keys, engine_options):
     """All files that differ from an empty /etc, as hostinit takes them."""
     files = [
         {"path": "/etc/passwd", "text": PASSWD},
@@ -63,7 +64,7 @@ def host_files(name, address, network, sshd_lines, keys):
         {"path": "/etc/resolv.conf", "text": ""},
         {"path": "/etc/profile", "text": ""},
         {"path": "/etc/ssh/sshd_config", "text": sshd_config(sshd_lines), "mode": 0o600},
-        {"path": "/etc/docker/daemon.json", "text": engine_config(network)},
+        {"path": "/etc/docker/daemon.json", "text": engine_config(network, engine_options)},
     ]
     for kind in ("ed25519", "ecdsa", "rsa"):
         key = keys.host_key(name, kind)

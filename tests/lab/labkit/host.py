@@ -150,6 +150,27 @@ class Host:
         for chain, side in (("PREROUTING", "-i"), ("OUTPUT", "-o")):
             self.machine.run(["iptables", "-t", "raw", "-D", chain, side, "eth0", "-j", "DROP"])
 
+    def ssh_rules(self, *rules):
+        """Packet filter rules for SSH alone, in place of those of an earlier call: `OUTPUT -j DROP`."""
+        for table in ("raw", "filter"):
+            self.machine.run(["iptables", "-t", table, "-F", *([] if table == "raw" else ["INPUT"])])
+        for rule in rules:
+            chain, *words = rule.split()
+            table = "raw" if "REJECT" not in words else "filter"
+            port = "--sport" if chain == "OUTPUT" else "--dport"
+            self.machine.run(["iptables", "-t", table, "-I", chain, "-p", "tcp", port, "22", *words])
+
+    def end_ssh_sessions(self):
+        """Kills every process of the SSH server but the one that listens."""
+        listener = str(self.machine.process("sshd"))
+        for path in (self.machine.root / "proc").glob("[0-9]*/comm"):
+            try:
+                name = path.read_text().strip()
+            except OSError:
+                continue  # ended meanwhile
+            if name.startswith("sshd") and path.parent.name != listener:
+                self.machine.run(["kill", "-KILL", path.parent.name], check=False)
+
     def freeze(self):
         """Stops all its processes; the kernel still accepts connections for them. thaw() ends it."""
         self.machine.freeze()

@@ -29,17 +29,19 @@ REGISTRY_PORT = 5000
 
 class Lab:
     """`hosts`: how many. `proxy`: None, "kamal" or "caddy", started on each host. `sshd`: lines for sshd_config of
-    every host, or {host name: lines}. `engine`: whether the hosts run a Docker engine."""
+    every host, or {host name: lines}. `engine`: whether the hosts run a Docker engine, with `engine_options` in its
+    daemon.json."""
 
     passphrase = PASSPHRASE
 
-    def __init__(self, hosts=3, proxy=None, sshd=(), engine=True):
+    def __init__(self, hosts=3, proxy=None, sshd=(), engine=True, engine_options=None):
         needs.check()
         if proxy is not None:
             {"kamal": binaries.kamal_proxy, "caddy": binaries.caddy}[proxy]()  # Skip before anything was started
         self._names = [f"h{n}" for n in range(1, hosts + 1)]
         self._proxy = proxy
         self._engine = engine
+        self._engine_options = engine_options or {}
         self._sshd = sshd if isinstance(sshd, dict) else {name: sshd for name in self._names}
         self.hosts = []
         self._machines = []
@@ -92,7 +94,8 @@ class Lab:
 
     def _start_machine(self, name, address):
         return Machine(self.folder, name, lock_fd=self._lock, cgroup=self._cgroup(name), homes=HOMES,
-                       files=host_files(name, address, self.network, self._sshd.get(name, ()), self.keys))
+                       files=host_files(name, address, self.network, self._sshd.get(name, ()), self.keys,
+                                        self._engine_options))
 
     def _start_hub(self, storage):
         """The network's middle: a bridge with the uplink to this machine, and the registry on its address. In a

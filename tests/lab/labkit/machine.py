@@ -71,6 +71,10 @@ class Machine:
         """Starts a daemon inside; its output goes to /var/log/<service>.log of the machine."""
         self._services[service] = self._order(start=service, argv=[str(a) for a in argv])
 
+    def process(self, service):
+        """A daemon's process ID, as the machine counts."""
+        return self._services[service]
+
     def alive(self, service):
         return (self.root / f"proc/{self._services[service]}").exists()
 
