@@ -68,6 +68,7 @@ deploy.command "demo" {
     ship(run, app, "v2")
     deploy.sleep("1s")
     local seen = observer:stop()
+    if deploy.planning() then return end
 
     run:log(("shipped %s: %s, then %s, on %s"):format(app.config.service, "v1", "v2", url))
     run:log(("%d requests, %d lost; longest gap %d ms (p50 %.1f ms, p99 %.1f ms)"):format(seen.requests, seen.failures,

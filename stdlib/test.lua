@@ -78,6 +78,14 @@ end
 --- @return table rehearsal
 function M.rehearse(given) return require("deploy.rehearsal").new(given) end
 
+--- The facts of hosts as `deployrun RECIPE --plan --record FILE` wrote them, for `rehearse`.
+--- @async
+--- @param path string
+--- @return table<string, HostFacts> hosts
+function M.recorded(path)
+  return json.decode(require("native.files").read(path), { source = path }).hosts
+end
+
 --- Runs a file's specs, one after another. For the command line.
 --- @async
 --- @param chunk fun()   the file, compiled

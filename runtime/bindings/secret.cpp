@@ -184,9 +184,16 @@ int is_secret(lua_State* L) {
   return 1;
 }
 
+int masked(lua_State* L) {
+  return lua::guard(L, [L] {
+    lua::push_string(L, context(L).redactor.redact(lua::check_string(L, 1)));
+    return 1;
+  });
+}
+
 constexpr luaL_Reg kFunctions[] = {
-    {"value", value},     {"from_env", from_env}, {"load", load},
-    {"nearest", nearest}, {"is", is_secret},      {nullptr, nullptr},
+    {"value", value},  {"from_env", from_env}, {"load", load},     {"nearest", nearest},
+    {"is", is_secret}, {"masked", masked},     {nullptr, nullptr},
 };
 
 }  // namespace

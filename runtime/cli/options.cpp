@@ -66,6 +66,7 @@ core::Result<Options> parse_recipe(int argc, char** argv) {
   app.add_flag("--abort", abort, "undo the run that did not finish");
   app.add_flag("--plan", options.plan, "say what would be changed, and change nothing");
   app.add_flag("--exit-code", options.exit_code, "with --plan: 6 when changes are pending");
+  app.add_option("--record", options.record, "with --plan: write what was found on the hosts, for specs");
   app.add_flag("--force", options.force, "with --resume or --abort: although the recipe changed");
   app.add_flag("--unsafe", options.unsafe, "give recipes ffi, debug, os.execute and io.popen");
   app.add_flag("-h,--help", options.help, "the recipe's commands");
@@ -83,8 +84,10 @@ core::Result<Options> parse_recipe(int argc, char** argv) {
   for (int i = ours; i < argc; ++i) options.words.emplace_back(argv[i]);
   if (resume && abort) return core::usage("--resume and --abort exclude each other");
   if (options.plan && (resume || abort)) return core::usage("--plan and --resume or --abort exclude each other");
-  if (options.exit_code && !options.plan) {
-    return core::Error{.kind = "usage", .message = "--exit-code belongs to --plan", .hint = "add --plan"};
+  if (!options.plan && (options.exit_code || !options.record.empty())) {
+    return core::Error{.kind = "usage",
+                       .message = std::string(options.exit_code ? "--exit-code" : "--record") + " belongs to --plan",
+                       .hint = "add --plan"};
   }
   if (resume) options.mode = Mode::resume;
   if (abort) options.mode = Mode::abort;
@@ -128,6 +131,7 @@ Options, anywhere after RECIPE:
   --color WHEN        auto, always, never (NO_COLOR and FORCE_COLOR are honoured)
   --project DIR       the folder that holds .deployrun/ (default: the current one)
   --exit-code         with --plan: exit code 6 when changes are pending
+  --record FILE       with --plan: write the facts that it saw, for specs (deployrun test)
   --force             with --resume or --abort: go on although the recipe has changed
   --unsafe            give the recipe ffi, debug, os.execute and io.popen
   --stdlib DIR        use this stdlib instead of the built-in one

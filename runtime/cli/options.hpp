@@ -22,6 +22,7 @@ struct Options {
   bool help = false;       ///< of the recipe
   bool plan = false;       ///< record changes instead of making them
   bool exit_code = false;  ///< of a plan: 6 when changes are pending
+  std::string record;      ///< of a plan: where the facts that it saw are written
   bool force = false;
   bool unsafe = false;
   bool json = false;

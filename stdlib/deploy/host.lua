@@ -87,9 +87,16 @@ function M.hosts(specs)
   return out
 end
 
---- How hosts are reached from now on; nil: over SSH, and this machine's engine through its socket.
+local real_hosts
+
+--- How hosts are reached from now on, none of them known yet; nil: over SSH, and this machine's engine through its
+--- socket, as before.
 --- @param new { session: fun(host: Host): SshSession, docker: fun(host: Host): Docker }?
-function M.set_transport(new) transport = new end
+function M.set_transport(new)
+  if new and not transport then real_hosts, known = known, {} end
+  if not new and transport then known = real_hosts end
+  transport = new
+end
 
 local function connect(self)
   local spec = self._spec

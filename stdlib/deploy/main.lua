@@ -4,9 +4,11 @@
 local check = require "deploy.check"
 local command = require "deploy.command"
 local fail = require "native.fail"
+local files = require "native.files"
 local git = require "native.git"
 local outcome = require "deploy.outcome"
 local plan_module = require "deploy.plan"
+local recording = require "deploy.planned.recording"
 local report = require "native.report"
 local run_module = require "deploy.run"
 local task = require "native.task"
@@ -26,6 +28,7 @@ local CLOSE_DEADLINE = 10000  -- ms for saying goodbye to hosts
 --- @field help boolean
 --- @field plan boolean        record changes instead of making them
 --- @field exit_code boolean   with a plan: 6 when changes are pending
+--- @field record string       with a plan: where the facts that it saw are written; "" for nowhere
 --- @field info table          user, host, actor, version: who runs this
 
 --- The journal; nil for a plan where there is none yet.
@@ -129,6 +132,10 @@ end
 local function tell_plan(request, result, chosen)
   local plan = request.planned
   local count = plan:count()
+  if plan.recording then
+    local ok, err = pcall(files.write, request.record, plan.recording:text())
+    if not ok and not result.error then result = { state = "failed", error = fail.normal(err) } end
+  end
   for ordinal, step in ipairs(plan:table()) do
     report.emit { type = "plan.step", ordinal = ordinal, step = step.name, reads = step.reads, hosts = step.hosts }
   end
@@ -136,7 +143,7 @@ local function tell_plan(request, result, chosen)
   if code == outcome.DONE and request.exit_code and count > 0 then code = outcome.PENDING end
   report.emit { type = "plan.finished", recipe = request.info.recipe, command = chosen and chosen.name, changes = count,
     state = result.state, exit_code = code }
-  return code
+  return code, result
 end
 
 --- Runs one invocation.
@@ -150,7 +157,7 @@ function M.main(request)
     rawset(_G, "print", recipe_print)
     request.info.recipe_hash = text.sha256(request.source)
     check.recipe(request.recipe, request.source)
-    if request.plan then request.planned = plan_module.new() end
+    if request.plan then request.planned = plan_module.new(request.record ~= "" and recording.new() or nil) end
     within(request.planned, request.chunk)
     local registry = require("deploy")._registry()
     if request.help then
@@ -165,7 +172,12 @@ function M.main(request)
   end
   if result.state == "cancelled" and task.cancellation() then result.error = task.cancellation() end
   pcall(task.shielded, CLOSE_DEADLINE, "closing connections", function() require("deploy.host").close_all() end)
-  local code = request.planned and tell_plan(request, result, chosen) or outcome.exit_code(result)
+  local code
+  if request.planned then
+    code, result = tell_plan(request, result, chosen)
+  else
+    code = outcome.exit_code(result)
+  end
   if result.error then report.emit { type = "error", error = result.error } end
   hint_for(request, result)
   if run and run.id then

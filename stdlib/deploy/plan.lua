@@ -6,6 +6,7 @@ local door = require "native.door"
 local engine = require "deploy.planned.engine"
 local fail = require "native.fail"
 local files = require "deploy.planned.files"
+local json = require "native.json"
 local placeholder = require "deploy.planned.placeholder"
 local report = require "native.report"
 
@@ -50,9 +51,10 @@ local function real(call, object)
   end })
 end
 
+--- @param recording? table  what reads see is noted there (deploy/planned/recording.lua)
 --- @return table plan  a Keeper
-function M.new()
-  return setmetatable({ steps = {}, _worlds = {} }, Plan)
+function M.new(recording)
+  return setmetatable({ steps = {}, recording = recording, _worlds = {} }, Plan)
 end
 
 --- What the plan has done to a host so far.
@@ -237,6 +239,8 @@ function faces.proxy(self, call, proxy, host, ...)
     own = {}
     routes[proxy.container] = own
   end
+  local place = self:_place(host.name)
+  local before = #place.changes
   local result = base[call.name](base, host, ...)
   if call.name == "routes" then
     local out = copy(result)
@@ -247,8 +251,13 @@ function faces.proxy(self, call, proxy, host, ...)
   if call.name == "switch" then
     local id, port = to.container:sub(1, 12), to.route.app_port
     own[service] = { container = id, port = port, state = "running", target = ("%s:%d"):format(id, port) }
+    -- The command that switches is the last one; it names an ID, people know the container by its name.
+    local last = #place.changes > before and place.changes[#place.changes]
+    if last then last.note = ("traffic of %s goes to %s"):format(service, host.docker:inspect(to.container).name) end
   elseif call.name == "remove" then
     own[service] = false
+    local last = #place.changes > before and place.changes[#place.changes]
+    if last then last.note = ("traffic of %s ends"):format(service) end
   end
   return result
 end
@@ -257,9 +266,31 @@ end
 --- @param call DoorCall
 --- @param object table?
 --- @return table
-function Plan:base(call, object) return real(call, object) end
+function Plan:base(call, object)
+  local base = real(call, object)
+  if not self.recording or not object then return base end
+  return setmetatable({}, { __index = function(_, name)
+    if not base[name] then return nil end
+    return function(_, ...)
+      local result = base[name](base, ...)
+      self.recording:note(object.host or LOCAL, call.face, name, result, ...)
+      return result
+    end
+  end })
+end
 
-function Plan:call(call, ...) return faces[call.face](self, call, ...) end
+--- Of a face that the plan knows nothing about: reads are made, changes are told by their name and texts.
+local function other(self, call, ...)
+  if call.reads then return call.make(...) end
+  local argv = { call.face .. "." .. call.name }
+  for _, value in ipairs { ... } do
+    if type(value) == "string" then argv[#argv + 1] = value end
+  end
+  self:record(LOCAL, { kind = "command", argv = argv })
+  return {}
+end
+
+function Plan:call(call, ...) return (faces[call.face] or other)(self, call, ...) end
 
 --- Executes `fn` with the plan at the door.
 --- @async
@@ -288,20 +319,31 @@ end
 --- @param step table
 --- @return PlannedStep
 local function step_told(step)
-  local out = { name = step.name, reads = step.reads, undo = step.undo, hosts = {} }
+  local out = { name = step.name, reads = step.reads, undo = step.undo, hosts = json.array {} }
   for index, place in ipairs(step.hosts) do
-    local changes = {}
+    local changes = json.array {}
     for position, change in ipairs(place.changes) do changes[position] = told(change) end
-    out.hosts[index] = { host = place.host, changes = changes, waits = place.waits }
+    out.hosts[index] = { host = place.host, changes = changes, waits = json.array(place.waits) }
   end
   return out
+end
+
+--- Whether anything happens outside of steps where something might.
+local function happens(step)
+  if step.name then return true end
+  for _, place in ipairs(step.hosts) do
+    if #place.changes + #place.waits > 0 then return true end
+  end
+  return false
 end
 
 --- The whole plan as plain data.
 --- @return PlannedStep[]
 function Plan:table()
   local out = {}
-  for index, step in ipairs(self.steps) do out[index] = step_told(step) end
+  for _, step in ipairs(self.steps) do
+    if happens(step) then out[#out + 1] = step_told(step) end
+  end
   return out
 end
 

@@ -166,9 +166,8 @@ function Rehearsal:perform(step, host, undo, result)
   if fault and not fault.after then raise(fault) end
   local value = plan.Plan.perform(self, step, host, undo, result)
   if fault then raise(fault) end
-  if undo then return nil end
-  -- As the journal would have it: what another process could read back.
-  return value ~= nil and json.decode(json.encode(value)) or nil
+  if undo or value == nil then return nil end
+  return json.decode(json.encode(value))  -- as the journal would have it: what another process could read back
 end
 
 local function load_recipe(path)

@@ -42,6 +42,11 @@ end
 --- @return boolean
 M.is = raw.is
 
+--- Text from elsewhere with every secret in it masked, as all output is.
+--- @param text string
+--- @return string
+M.masked = raw.masked
+
 --- @class SecretFile
 --- @field path string
 --- @field names string[]  in the order of the file

@@ -6,7 +6,9 @@ import re
 import time
 
 from labkit import Lab
-from prodkit import CADDY, HAPROXY, KAMAL, NGINX, Project, assert_same, assert_serving, container, snapshots
+from labkit.paths import ROOT
+from prodkit import (CADDY, HAPROXY, KAMAL, NGINX, Project, assert_same, assert_serving, connections, container,
+                     snapshots)
 
 SECRET = "a-token-that-nobody-may-see"
 ENV = {"SHOP_TOKEN": SECRET}
@@ -144,6 +146,10 @@ def _plan_then_run(kind):
         assert all(not _commands(steps, host.name) for host in lab.hosts), result
         shown = project.good("deploy", "--version", "v2", "--plan", env=ENV)
         assert shown.out.rstrip().endswith("no changes"), shown
+        # Commands inside containers are recorded even where the recipe's command is one that reads.
+        with Untouched(project):
+            asked = project.run("exec", "--plan", "--exit-code", "--", "rm", "-rf", "/", env=ENV)
+        assert asked.code == 6 and f"docker exec {container('v2')} rm -rf /" in asked.out, asked
         # A project that never ran has no journal, and a plan makes none.
         fresh = Project(lab, kind=kind, more=SETTINGS)
         _plan(fresh, "deploy", "--version", "v4")
@@ -247,6 +253,74 @@ def test_a_plan_of_a_third_party_recipe():
         for one in (by_hand["containers"]["other"], ran["containers"]["other"]):
             del one["restart"]  # "no" for the command, "" for the Engine API, which means the same
         assert_same(by_hand, ran)
+
+
+SPEC = """\
+local test = require "test"
+
+local function shop()
+  return test.rehearse { recipe = "recipes/prod.lua", hosts = test.recorded "hosts.json",
+    secrets = { SHOP_TOKEN = "[secret:SHOP_TOKEN]" } }
+end
+
+test.it("does what the plan said", function()
+  local result = shop():run("deploy", { version = "v3" })
+  test.equal(table.concat(result:commands("h1"), "\\n"), %(commands)s)
+end)
+
+test.it("gives traffic back where one server refuses it", function()
+  local prod = shop()
+  local result = prod:run("deploy", { version = "v3" }, { fail = { step = "switch traffic", host = "h2", after = true } })
+  test.equal(result.state, "failed_undone")
+  test.equal(prod:containers("h2")["shop-web-v2"], "running")
+  test.equal(prod:containers("h2")["shop-web-v3"], nil)
+  test.equal(prod:run("deploy", { version = "v3" }).state, "done")
+  test.equal(prod:containers("h2")["shop-web-v2"], "exited")
+end)
+"""
+
+
+def test_recorded_hosts_are_what_a_spec_sees():
+    """A plan writes what it found; a spec rehearses the same command on it and comes to the same commands."""
+    with Lab(hosts=2) as lab:
+        for kind in (KAMAL, CADDY):
+            project = Project(lab, kind=kind, more=SETTINGS)
+            project.deploy("v1", env=ENV)
+            project.deploy("v2", env=ENV)
+            result, events = project.events("deploy", "--version", "v3", "--plan", "--record", "hosts.json", env=ENV)
+            assert result.code == 0, result
+            recorded = project.folder / "hosts.json"
+            assert SECRET not in recorded.read_text() and recorded.stat().st_mode & 0o077 == 0
+            commands = "\n".join(change.get("command") or f"write {change['path']}" for step in events
+                                 if step["type"] == "plan.step" for each in step["hosts"] if each["host"] == "h1"
+                                 for change in each["changes"])
+            (project.folder / "shop_test.lua").write_text(SPEC % {"commands": json.dumps(commands)})
+            before = [connections(host) for host in lab.hosts]
+            result = lab.deployrun(["test", "shop_test.lua"], cwd=project.folder)
+            assert result.code == 0 and "2 passed, 0 failed" in result.out, result
+            assert [connections(host) for host in lab.hosts] == before  # nobody is asked any more
+            for host in lab.hosts:
+                host.reset()
+
+
+def test_the_demo_can_be_planned():
+    with Lab(hosts=1) as lab:
+        host = lab.hosts[0]
+        for name, wanted in (("app:v1", "deployrun-demo:v1"), ("app:v2", "deployrun-demo:v2"),
+                             ("kamal-proxy:v0.9.2", "deployrun-demo-proxy:1")):
+            host.engine.pull(lab.image(name))
+            host.machine.run(["docker", "tag", lab.image(name), lab.image(wanted)])
+            host.machine.run(["docker", "push", lab.image(wanted)])
+            host.machine.run(["docker", "rmi", lab.image(wanted)])
+        before = host.snapshot()
+        result = lab.deployrun([ROOT / "recipes/demo.lua", "--plan", "--exit-code", "--port", "8099", "--registry",
+                                lab.registry_address], cwd=lab.scratch(),
+                               env={"DOCKER_HOST": f"unix://{host.engine.socket_path}"})
+        assert result.code == 6, result
+        for words in ("docker run --detach --name deployrun-demo-web-v1 ", "--name deployrun-demo-web-v2 ",
+                      "docker stop --time 10 deployrun-demo-web-v1", "10 changes pending; nothing was changed"):
+            assert words in result.out, (words, result)
+        assert_same(before, host.snapshot(), result)
 
 
 def _error(events):

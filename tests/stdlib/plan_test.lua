@@ -143,6 +143,16 @@ test.it("takes a call that nobody classified for a change", function()
   test.ok(named.reads.stat and not named.reads.write)
 end)
 
+test.it("tells calls of a face that it does not know by their name", function()
+  local face = { look = function() return "seen" end, alter = function() error "made" end }
+  door.guard("somebody_else", face, { reads = { "look" } })
+  local changes = planned(function()
+    test.equal(face.look(), "seen")
+    face.alter("it", { much = true })
+  end)
+  test.equal(changes[1].command, "somebody_else.alter it")
+end)
+
 test.it("looks up in its commands what only a change would bring", function()
   local id = placeholder.id("web1", "shop-web-v2", 0)
   test.equal(#id, 64)

@@ -30,6 +30,7 @@ test.it("executes the steps in their order and says what each does", function()
   test.equal(#result:commands("10.0.0.7", "start the new version"), 2)
   local switch = result:commands("10.0.0.6", "switch traffic")[1]
   test.contains(switch, "kamal-proxy deploy shop-web --target=$(docker ps -aq -f name=^shop-web-v1$):3000")
+  test.equal(result.steps[6].hosts[1].changes[1].note, "traffic of shop-web goes to shop-web-v1")
   test.equal(shop:serving("10.0.0.7"), { ["shop-web"] = "shop-web-v1" })
   test.equal(shop:containers("10.0.0.7"),
     { ["kamal-proxy"] = "running", ["shop-web-v1"] = "running", ["shop-worker-v1"] = "running" })
@@ -126,6 +127,18 @@ test.it("refuses a fault at a step that does not take place, and unknown paramet
   end)
   test.contains(err.hint, "switch traffic")
   test.equal(prod():run("deploy", { versoin = "v1" }).error.kind, "usage")
+end)
+
+test.it("plans the demo behind either proxy", function()
+  for _, proxy in ipairs { "kamal_proxy", "caddy" } do
+    local shop = test.rehearse { recipe = "recipes/demo.lua" }
+    local result = shop:run("demo", { registry = "127.0.0.1:5000", port = 8080, proxy = proxy })
+    test.equal(result.state, "done")
+    test.equal(result.ms, 2000)
+    test.equal(shop:serving("local"), { ["deployrun-demo-web"] = "deployrun-demo-web-v2" })
+    test.equal(shop:containers("local")["deployrun-demo-web-v1"], "exited")
+    test.equal(#result:commands("local", "v2: see to the proxy"), 0)
+  end
 end)
 
 -- A recipe of somebody else, with files, commands and pauses.

@@ -274,9 +274,12 @@ function calls.exec(self, base, name, argv, options)
   if self._recorder:reads_exec(options) and not self:is_planned(one) then return base:exec(name, argv, options) end
   if not self._recorder:reads_exec(options) then
     local words = { "docker", "exec" }
-    for key, value in pairs(options.env or {}) do
+    local names = {}
+    for key in pairs(options.env or {}) do names[#names + 1] = key end
+    table.sort(names)
+    for _, key in ipairs(names) do
       words[#words + 1] = "--env"
-      words[#words + 1] = key .. "=" .. tostring(value)
+      words[#words + 1] = key .. "=" .. tostring(options.env[key])
     end
     if options.user then words[#words + 1] = "--user=" .. options.user end
     if options.workdir then words[#words + 1] = "--workdir=" .. options.workdir end
