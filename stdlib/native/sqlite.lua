@@ -13,6 +13,7 @@
 local await = require("native.task").await
 local door = require "native.door"
 local fail = require "native.fail"
+local files = require "native.files"
 local raw = require "native.sqlite.raw"
 local task = require "native.task"
 local text = require "native.text"
@@ -60,7 +61,9 @@ end
 function M.open(path, options)
   local patience = patience_of(options, PATIENCE, "sqlite.open")
   local database = { path = path, _patience = patience, _options = options }
-  database._raw = open_raw(path, options, patience)
+  -- A plan makes no file: what it would make stays closed.
+  local would_make = options and options.create and door.memory("local") and not files.exists(path)
+  if not would_make then database._raw = open_raw(path, options, patience) end
   return setmetatable(database, Database)
 end
 
@@ -213,9 +216,13 @@ function Database:holders()
   return await(raw.holders(self.path))
 end
 
+--- False for a database that a plan would make.
+--- @return boolean
+function Database:is_open() return self._raw ~= nil end
+
 --- Lets go of the connection.
 function Database:close()
-  self._raw:close()
+  if self._raw then self._raw:close() end
 end
 
 --- Runs `fn` while this process holds a lock of that name in the project's .deployrun/locks: one at a time on this
@@ -241,6 +248,6 @@ function M.mutex(name, fn, options)
   return releasing(pcall(fn))
 end
 
-door.guard("sqlite", Database, { reads = { "query", "wait_free", "check", "holders" }, free = { "close" } })
+door.guard("sqlite", Database, { reads = { "query", "wait_free", "check", "holders" }, free = { "close", "is_open" } })
 
 return M

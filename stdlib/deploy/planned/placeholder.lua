@@ -46,4 +46,15 @@ function M.resolved(word)
   return word
 end
 
+--- Text with planned IDs, for people: `<id of shop-web-v2>`.
+--- @param said string
+--- @return string
+function M.named(said)
+  for id, name in pairs(names) do
+    local words = ("<id of %s>"):format(name)
+    said = said:gsub(id, function() return words end):gsub(id:sub(1, 12), function() return words end)
+  end
+  return said
+end
+
 return M
