@@ -31,7 +31,11 @@ class Mirror:
         bad = next(image for image in app_images() if image.tag == kind)
         env = [f"VERSION={tag}" if entry.startswith("VERSION=") else entry for entry in bad.config["Env"]]
         assert kind in BROKEN
-        self._registry.push(dataclasses.replace(bad, tag=tag, config={**bad.config, "Env": env}), self._layers)
+        self.push(dataclasses.replace(bad, tag=tag, config={**bad.config, "Env": env}))
+
+    def push(self, image):
+        """Puts any image there, under its own name."""
+        self._registry.push(image, self._layers)
 
     def __enter__(self):
         self._host.machine.run(["iptables", "-I", *self._rule])
