@@ -135,14 +135,20 @@ if FULL:
         _test.timeout = 3600
 
 
+# Seconds after a step began.
+MOMENTS = [("switch", 0.05), ("switch", 0.2), ("retire", 0.1)]
+if FULL:
+    MOMENTS += [("switch", number / 50) for number in range(30)]
+
+
 def _moments(kind):
     """Kills that fall anywhere, inside the proxy's own calls too, while traffic is switched and the old version retired."""
     with Lab(hosts=2) as lab:
-        site = Site(lab, kind=kind, count=40)
+        site = Site(lab, kind=kind, count=80)
         site.learn()
         marks, found = [], []
         with lab.load(**LIGHT) as load:
-            for step, after in [("switch", 0), ("switch", 0.05), ("switch", 0.15), ("switch", 0.4), ("retire", 0.1)]:
+            for step, after in MOMENTS:
                 for mode in ("abort", "resume"):
                     before = site.states()
                     mark(marks, f"{step} + {after} {mode}")

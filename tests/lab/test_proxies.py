@@ -170,21 +170,9 @@ def _status(host):
         return None
 
 
-def test_the_calls_of_kamal_proxy():
-    _behind(KAMAL)
+def test_the_calls_that_all_proxies_share():
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        list(pool.map(_behind, CONTAINERS))
 
 
-def test_the_calls_of_caddy():
-    _behind(CADDY)
-
-
-def test_the_calls_of_nginx():
-    _behind(NGINX)
-
-
-def test_the_calls_of_haproxy():
-    _behind(HAPROXY)
-
-
-for _test in (test_the_calls_of_kamal_proxy, test_the_calls_of_caddy, test_the_calls_of_nginx, test_the_calls_of_haproxy):
-    _test.timeout = 600
+test_the_calls_that_all_proxies_share.timeout = 900

@@ -5,7 +5,7 @@ import signal
 import urllib.request
 
 from labkit import Lab, wait_until
-from prodkit import (CADDY, HAPROXY, KAMAL, NGINX, Project, assert_same, assert_serving, container, serving,
+from prodkit import (CADDY, FULL, HAPROXY, KAMAL, NGINX, Project, assert_same, assert_serving, container, serving,
                      snapshots)
 
 ROLES = """\
@@ -131,9 +131,9 @@ def test_requests_outlive_a_kill_behind_caddy():
     _requests_outlive_a_kill(CADDY)
 
 
-def test_requests_outlive_a_kill_behind_nginx():
-    _requests_outlive_a_kill(NGINX)
+if FULL:
+    def test_requests_outlive_a_kill_behind_nginx():
+        _requests_outlive_a_kill(NGINX)
 
-
-def test_requests_outlive_a_kill_behind_haproxy():
-    _requests_outlive_a_kill(HAPROXY)
+    def test_requests_outlive_a_kill_behind_haproxy():
+        _requests_outlive_a_kill(HAPROXY)
