@@ -4,6 +4,7 @@ local engine_module = require "deploy.planned.engine"
 local facts = require "deploy.planned.facts"
 local files = require "deploy.planned.files"
 local placeholder = require "deploy.planned.placeholder"
+local secret = require "native.secret"
 local test = require "test"
 
 --- An engine over facts; `docker.create(spec)` and so on, `docker.lines()` what was recorded.
@@ -148,6 +149,19 @@ test.it("makes volumes with the containers that mount them", function()
   test.equal(docker.create_volume("data").name, "data")
   test.equal(docker.create_volume("data").driver, "local")
   test.equal(docker.lines()[3], "docker volume create data")
+end)
+
+test.it("tells what is copied, shipped and pruned", function()
+  local docker = engine(RUNNING)
+  local other = { host = "web2", inspect_image = function() return { id = "sha256:7", tags = {}, bytes = 5 } end }
+  docker.write("shop", "/etc/motd", "hello")
+  docker.put_archive("shop", "/etc", { { name = "a", bytes = secret.value("TOKEN", "hush-hush") }, { name = "b" } })
+  test.equal(docker.ship("shop:v3", { from = other }).changed, true)
+  test.equal(docker.ship("shop:v3", { from = other }).changed, false)
+  docker.prune("images", { filters = { label = { "a=b" }, dangling = { "false" } } })
+  test.equal(docker.inspect_image("shop:v3").id, "sha256:7")
+  test.equal(docker.lines(), { "docker cp - shop:/etc/motd", "docker cp - shop:/etc", "docker load",
+    "docker image prune --force --filter dangling=false --filter label=a=b" })
 end)
 
 test.it("asks what runs, and assumes where only the plan knows", function()

@@ -6,6 +6,7 @@
 local docker = require "native.docker"
 local fail = require "native.fail"
 local placeholder = require "deploy.planned.placeholder"
+local secret = require "native.secret"
 local stock = require "deploy.planned.stock"
 local text = require "native.text"
 
@@ -45,8 +46,11 @@ end
 
 --- Records a docker command.
 --- @param argv string[]
+--- @param note? string
 --- @return table change
-function Engine:record(argv) return self._recorder:record(self.host, { kind = "command", argv = argv }) end
+function Engine:record(argv, note)
+  return self._recorder:record(self.host, { kind = "command", argv = argv, note = note })
+end
 
 --- Raises that something is not there, in the engine's words.
 function Engine:not_found(what, name, kind)
@@ -314,6 +318,34 @@ end
 function calls.execs(self, base, name)
   local one = self:find(base, name)
   return one.made and {} or base:execs(one.id)
+end
+
+--- What a container that is not made yet holds is its image's to say: nothing is known.
+function calls.read(self, base, name, path)
+  local one = self:find(base, name)
+  return one.made and "" or base:read(one.id, path)
+end
+
+function calls.get_archive(self, base, name, path)
+  local one = self:find(base, name)
+  return one.made and {} or base:get_archive(one.id, path)
+end
+
+local function said_of(bytes) return secret.is(bytes) and tostring(bytes) or ("%d bytes"):format(#bytes) end
+
+function calls.write(self, base, name, path, bytes)
+  local one = self:find(base, name)
+  settle(one)
+  self:record({ "docker", "cp", "-", ("%s:%s"):format(one.name, path) }, said_of(bytes))
+end
+
+function calls.put_archive(self, base, name, path, entries)
+  local one, words = self:find(base, name), {}
+  settle(one)
+  for index, entry in ipairs(entries) do
+    words[index] = entry.name .. (entry.bytes and (" (%s)"):format(said_of(entry.bytes)) or "")
+  end
+  self:record({ "docker", "cp", "-", ("%s:%s"):format(one.name, path) }, table.concat(words, ", "))
 end
 
 function calls.connect_network(self, base, network, name)

@@ -93,6 +93,36 @@ function calls.pull(engine, base, ref, options)
   return { image = ref, digest = digest, changed = true }
 end
 
+--- The other engine is asked for real; what it has travels as `docker save` and `docker load` would carry it.
+function calls.ship(engine, base, ref, options)
+  local stock, from = engine._stock, options.from
+  local there, here = from:inspect_image(ref), try_image(stock, base, ref)
+  local result = { id = there.id, layers = 0, sent = 0, bytes = there.bytes, changed = false }
+  if here and here.id == there.id then return result end
+  engine:record({ "docker", "load" }, ("docker save %s on %s"):format(ref, from.host or "local"))
+  stock._tags[tagged(ref)], stock._images[there.id] = there.id, there
+  result.changed = true
+  return result
+end
+
+local PRUNED = { containers = "container", images = "image", networks = "network", volumes = "volume",
+  build = "builder" }
+
+--- What it would remove is known to the engine alone.
+function calls.prune(engine, _, what, options)
+  local argv, filters = { "docker", PRUNED[what] or what, "prune", "--force" }, {}
+  for name, values in pairs(options and options.filters or {}) do
+    for _, value in ipairs(values) do filters[#filters + 1] = name .. "=" .. value end
+  end
+  table.sort(filters)
+  for _, filter in ipairs(filters) do
+    argv[#argv + 1] = "--filter"
+    argv[#argv + 1] = filter
+  end
+  engine:record(argv)
+  return { removed = {}, bytes = 0 }
+end
+
 function calls.tag_image(engine, base, ref, target)
   local image = engine._stock:image(base, ref)
   if engine._stock._tags[tagged(target)] == image.id then return end
