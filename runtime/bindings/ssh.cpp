@@ -1,11 +1,9 @@
 // `native.ssh.raw`: sessions on other hosts, their commands, files and dials.
-#include <array>
-#include <charconv>
-
 #include "bindings/context.hpp"
 #include "bindings/dial.hpp"
 #include "bindings/output_lines.hpp"
 #include "bindings/secret.hpp"
+#include "bindings/ssh_transfer.hpp"
 #include "lua/guard.hpp"
 #include "lua/module.hpp"
 #include "lua/object.hpp"
@@ -14,12 +12,12 @@
 #include "lua/stack.hpp"
 #include "ssh/connect.hpp"
 #include "ssh/exec.hpp"
-#include "ssh/transfer.hpp"
 
 namespace deployrun::bindings {
 namespace {
 int exec(lua_State* L);
 int upload(lua_State* L);
+int upload_folder(lua_State* L);
 int write(lua_State* L);
 int download(lua_State* L);
 int read(lua_State* L);
@@ -40,6 +38,7 @@ struct ObjectType<ssh::Session> {
   static constexpr const char* kName = "ssh.session";
   static constexpr luaL_Reg kMethods[] = {{"exec", bindings::exec},
                                           {"upload", bindings::upload},
+                                          {"upload_folder", bindings::upload_folder},
                                           {"write", bindings::write},
                                           {"download", bindings::download},
                                           {"read", bindings::read},
@@ -216,70 +215,24 @@ int exec(lua_State* L) {
   });
 }
 
-/// Leaves { bytes, mode = "0644", ms }.
-void push_transferred(lua_State* L, const ssh::Transferred& done) {
-  std::array<char, 8> mode{};
-  std::snprintf(mode.data(), mode.size(), "%04o", static_cast<unsigned>(done.mode));
-  lua_createtable(L, 0, 3);
-  lua::set_field(L, "bytes", static_cast<double>(done.bytes));
-  lua::set_field(L, "mode", mode.data());
-  lua::set_field(L, "ms", static_cast<double>(done.duration.count()));
-}
-
-ssh::PutOptions check_put(lua_State* L, int index, const std::string& what) {
-  lua::Options options(L, index, what);
-  ssh::PutOptions put;
-  if (const auto mode = options.string("mode")) {
-    unsigned value = 0;
-    const auto [end, wrong] = std::from_chars(mode->data(), mode->data() + mode->size(), value, 8);
-    if (wrong != std::errc{} || end != mode->data() + mode->size() || value > 07777U) {
-      throw core::Failure(core::usage(what + ": option `mode` must be octal, such as \"0644\", got \"" + *mode + "\""));
-    }
-    put.mode = static_cast<mode_t>(value);
-  }
-  put.owner = options.string("owner").value_or("");
-  put.make_parents = options.boolean("make_parents").value_or(false);
-  options.finish();
-  return put;
-}
-
 int upload(lua_State* L) {
-  return lua::guard(L, [L] {
-    std::unique_ptr<core::Operation<ssh::Transferred>> operation =
-        std::make_unique<ssh::Upload>(check_session(L), ssh::Upload::FromFile{lua::check_string(L, 2)},
-                                      lua::check_string(L, 3), check_put(L, 4, "ssh.upload"));
-    return lua::push_operation(L, std::move(operation), push_transferred);
-  });
+  return lua::guard(L, [L] { return push_upload(L, check_session(L)); });
+}
+
+int upload_folder(lua_State* L) {
+  return lua::guard(L, [L] { return push_upload_folder(L, check_session(L)); });
 }
 
 int write(lua_State* L) {
-  return lua::guard(L, [L] {
-    std::unique_ptr<core::Operation<ssh::Transferred>> operation = std::make_unique<ssh::Upload>(
-        check_session(L), check_secret_or_string(L, 2), lua::check_string(L, 3), check_put(L, 4, "ssh.write"));
-    return lua::push_operation(L, std::move(operation), push_transferred);
-  });
+  return lua::guard(L, [L] { return push_write(L, check_session(L)); });
 }
 
 int download(lua_State* L) {
-  return lua::guard(L, [L] {
-    std::unique_ptr<core::Operation<ssh::Transferred>> operation =
-        std::make_unique<ssh::Download>(check_session(L), lua::check_string(L, 2), lua::check_string(L, 3));
-    return lua::push_operation(L, std::move(operation), push_transferred);
-  });
+  return lua::guard(L, [L] { return push_download(L, check_session(L)); });
 }
 
 int read(lua_State* L) {
-  return lua::guard(L, [L] {
-    const auto session = check_session(L);
-    std::string path = lua::check_string(L, 2);
-    lua::Options options(L, 3, "ssh.read");
-    const std::int64_t limit = options.integer("limit").value_or(std::int64_t{8} << 20U);
-    options.finish();
-    std::unique_ptr<core::Operation<std::string>> operation = std::make_unique<ssh::ReadFile>(
-        session, std::move(path), static_cast<std::size_t>(std::max<std::int64_t>(limit, 0)));
-    return lua::push_operation(L, std::move(operation),
-                               [](lua_State* state, const std::string& bytes) { lua::push_string(state, bytes); });
-  });
+  return lua::guard(L, [L] { return push_read(L, check_session(L)); });
 }
 
 int dial_unix(lua_State* L) {
@@ -365,6 +318,8 @@ int open_ssh(lua_State* L) {
   lua_setfield(L, -2, "connect");
   lua_pushcfunction(L, lines);
   lua_setfield(L, -2, "lines");
+  lua_pushcfunction(L, transfer_progress);
+  lua_setfield(L, -2, "progress");
   return 1;
 }
 

@@ -183,17 +183,28 @@ function Host:exec(command, given)
   return result
 end
 
---- Sends a file; it replaces the one there in one moment.
+--- Sends a file; it replaces the one there in one moment, after both ends agreed on its SHA-256. A large one that was
+--- cut goes on where it stopped.
 --- @async
 --- @param from string  local path
 --- @param to string
---- @param given? { mode?: string, owner?: string, make_parents?: boolean }
+--- @param given? { mode?: string, owner?: string, make_parents?: boolean, on_progress?: fun(progress: SshProgress) }
 function Host:upload(from, to, given) return self:_session():upload(from, to, given) end
+
+--- Sends a folder with all that is in it, as one stream. With `replace` the one there gives way as a whole, in one
+--- moment; otherwise files are added to it.
+--- @async
+--- @param from string  local folder
+--- @param to string
+--- @param given? SshFolderOptions
+--- @return { files: integer, bytes: integer, ms: number }
+function Host:upload_folder(from, to, given) return self:_session():upload_folder(from, to, given) end
 
 --- @async
 --- @param from string
 --- @param to string  local path
-function Host:download(from, to) return self:_session():download(from, to) end
+--- @param given? { on_progress?: fun(progress: SshProgress) }
+function Host:download(from, to, given) return self:_session():download(from, to, given) end
 
 --- Writes a file; it replaces the one there in one moment.
 --- @async
@@ -291,6 +302,29 @@ end
 
 function Local:upload(from, to, given)
   files.write(to, files.read(from), { mode = given and given.mode or "0644", parents = given and given.make_parents })
+end
+
+--- $1 from, $2 to, $3 the folder to make above it or "", $4 "replace" or "". Prints files and bytes.
+local COPY_FOLDER = [[
+[ -d "$1" ] || { echo "$1: no such folder" >&2; exit 1; }
+if [ -n "$3" ]; then mkdir -p "$3" || exit; fi
+t=$(mktemp -d "$2.XXXXXXXXXX") && cp -a "$1/." "$t/" && chmod 755 "$t" || exit
+if [ -z "$4" ] && [ -d "$2" ]; then cp -a "$t/." "$2/" && rm -rf "$t" || exit
+else
+  if [ -e "$2" ] || [ -L "$2" ]; then mv "$2" "$t.old" || exit; fi
+  mv "$t" "$2" && rm -rf "$t.old" || exit
+fi
+find "$1" -type f -exec stat -c %s {} + | awk '{ n++; b += $1 } END { printf "%d %d", n, b }']]
+
+function Local:upload_folder(from, to, given)
+  given = options.check(given, { replace = { "boolean" }, make_parents = { "boolean" }, on_progress = { "function" } },
+    "host:upload_folder")
+  local above = given.make_parents and to:match("^(.+)/[^/]+/*$") or ""
+  local result = process.run({ "sh", "-c", COPY_FOLDER, "sh", from, (to:gsub("(.)/+$", "%1")), above,
+    given.replace and "replace" or "" }, { planned = "0 0" })
+  local count, bytes = result.stdout:match("^(%d+) (%d+)$")
+  if given.on_progress then given.on_progress { bytes = tonumber(bytes), total_bytes = tonumber(bytes) } end
+  return { files = tonumber(count), bytes = tonumber(bytes), ms = result.ms }
 end
 
 function Local:download(from, to) files.write(to, files.read(from)) end

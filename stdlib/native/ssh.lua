@@ -1,10 +1,11 @@
 --- Other hosts over SSH: one session per host, many commands, files and streams over it. Host keys are always checked.
 
 local raw = require "native.ssh.raw"
-local await = require("native.task").await
 local door = require "native.door"
 local fail = require "native.fail"
+local task = require "native.task"
 local text = require "native.text"
+local await = task.await
 
 local M = {}
 
@@ -40,6 +41,19 @@ local M = {}
 --- @field mode? string           octal, such as "0644"; default: the replaced file's, else "0644"
 --- @field owner? string          "user" or "user:group"; default: the replaced file's where we may
 --- @field make_parents? boolean  missing folders above it are made
+
+--- @class SshUploadOptions: SshPutOptions
+--- @field on_progress? fun(progress: SshProgress)  some ten times a second; may wait
+
+--- @class SshFolderOptions
+--- @field owner? string          "user" or "user:group" of all that is sent; default: the login user
+--- @field make_parents? boolean  missing folders above it are made
+--- @field replace? boolean       the folder there gives way as a whole, in one moment; otherwise files are added to it
+--- @field on_progress? fun(progress: SshProgress)  some ten times a second; may wait
+
+--- @class SshProgress
+--- @field bytes integer
+--- @field total_bytes integer
 
 --- @class SshLine
 --- @field output "stdout"|"stderr"
@@ -104,14 +118,44 @@ function Session:exec(command, options)
   return await(self._raw:exec(command, given))
 end
 
---- Sends a local file; it replaces the remote one in one moment. Raises `ssh.file`, `ssh.transfer`, `ssh.directory`.
+--- Awaits what `start` makes of the options, while a task of its own hands its progress to `on_progress`.
+local function with_progress(options, name, start)
+  local on_progress = options and options.on_progress
+  if not on_progress then return await(start(options)) end
+  local native = {}
+  for key, value in pairs(options) do native[key] = value end
+  native.on_progress, native.progress = nil, raw.progress()
+  local operation = start(native)
+  local reader = task.spawn(function()
+    for progress in function() return await(native.progress:next()) end do on_progress(progress) end
+  end, { name = "progress of " .. name })
+  local result = await(operation)
+  task.join(reader)
+  return result
+end
+
+--- Sends a local file; it replaces the remote one in one moment, after both ends agreed on its SHA-256. One above 16
+--- MiB goes over several channels, and where the connection was lost in the middle the next `upload` of the same file
+--- goes on there. Raises `ssh.file`, `ssh.transfer`, `ssh.directory`.
 --- @async
 --- @param from string  local path
 --- @param to string    remote path; relative ones begin at the login user's home
---- @param options? SshPutOptions
+--- @param options? SshUploadOptions
 --- @return { bytes: integer, mode: string, ms: number }
 function Session:upload(from, to, options)
-  return await(self._raw:upload(from, to, options))
+  return with_progress(options, from, function(native) return self._raw:upload(from, to, native) end)
+end
+
+--- Sends a local folder with all that is in it, as one tar stream: thousands of small files cost what their bytes do.
+--- Modes and symlinks travel, owners do not; nothing there changes before everything has arrived. Raises `ssh.file`,
+--- `ssh.transfer`.
+--- @async
+--- @param from string  local folder
+--- @param to string    remote folder; relative ones begin at the login user's home
+--- @param options? SshFolderOptions
+--- @return { files: integer, bytes: integer, ms: number }
+function Session:upload_folder(from, to, options)
+  return with_progress(options, from, function(native) return self._raw:upload_folder(from, to, native) end)
 end
 
 --- Writes bytes to a remote file; it replaces the old one in one moment. Raises `ssh.transfer`, `ssh.directory`.
@@ -124,14 +168,16 @@ function Session:write(bytes, to, options)
   return await(self._raw:write(bytes, to, options))
 end
 
---- Fetches a remote file, with its permission bits; it replaces the local one in one moment. Raises `ssh.not_found`,
---- `ssh.directory`, `ssh.transfer`, `ssh.file`.
+--- Fetches a remote file, with its permission bits; it replaces the local one in one moment, after both ends agreed on
+--- its SHA-256 (on its size where the host has no tool for that). Raises `ssh.not_found`, `ssh.directory`,
+--- `ssh.transfer`, `ssh.file`.
 --- @async
 --- @param from string  remote path
 --- @param to string    local path
+--- @param options? { on_progress?: fun(progress: SshProgress) }
 --- @return { bytes: integer, mode: string, ms: number }
-function Session:download(from, to)
-  return await(self._raw:download(from, to))
+function Session:download(from, to, options)
+  return with_progress(options, from, function(native) return self._raw:download(from, to, native) end)
 end
 
 --- A small remote file. Raises `ssh.not_found`, `ssh.directory`, `ssh.output_limit`, `ssh.transfer`.

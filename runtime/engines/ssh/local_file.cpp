@@ -21,12 +21,21 @@ core::Error file_error(const std::string& path, const std::string& why) {
   return {.kind = "ssh.file", .message = "local file " + path + ": " + why};
 }
 
+std::string identity_of(const struct stat& status) {
+  std::string text;
+  for (const auto part : {static_cast<std::int64_t>(status.st_dev), static_cast<std::int64_t>(status.st_ino),
+                          static_cast<std::int64_t>(status.st_size), static_cast<std::int64_t>(status.st_mtim.tv_sec),
+                          static_cast<std::int64_t>(status.st_mtim.tv_nsec)})
+    text += std::to_string(part) + ":";
+  return text;
+}
+
 core::Result<OpenedFile> open_now(const std::string& path) {
   auto file = std::make_shared<Descriptor>(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status {};
   if (file->get() < 0 || ::fstat(file->get(), &status) != 0) return file_error(path, std::strerror(errno));
   if (!S_ISREG(status.st_mode)) return file_error(path, "not a regular file");
-  return OpenedFile{std::move(file), static_cast<std::uint64_t>(status.st_size)};
+  return OpenedFile{std::move(file), static_cast<std::uint64_t>(status.st_size), identity_of(status)};
 }
 
 core::Result<std::string> read_now(int fd, std::uint64_t offset, std::size_t count, const std::string& path) {
@@ -48,18 +57,58 @@ std::unique_ptr<core::Operation<OpenedFile>> open_local_file(core::Loop& loop, s
   return std::make_unique<core::PoolJob<OpenedFile>>(loop, [path = std::move(path)] { return open_now(path); });
 }
 
+std::unique_ptr<core::Operation<std::string>> hash_of_range(core::Loop& loop, OpenedFile file, std::string path,
+                                                            std::uint64_t offset, std::uint64_t size) {
+  return std::make_unique<core::PoolJob<std::string>>(
+      loop, [file = std::move(file), path = std::move(path), offset, size]() -> core::Result<std::string> {
+        Sha256 sum;
+        for (std::uint64_t done = 0; done < size;) {
+          const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, size - done));
+          auto piece = read_now(file.file->get(), offset + done, count, path);
+          if (!piece) return piece.error();
+          sum.add(*piece);
+          done += count;
+        }
+        return sum.hex();
+      });
+}
+
+std::unique_ptr<core::Operation<core::Unit>> unchanged(core::Loop& loop, OpenedFile file, std::string path) {
+  return std::make_unique<core::PoolJob<core::Unit>>(
+      loop, [file = std::move(file), path = std::move(path)]() -> core::Result<core::Unit> {
+        struct stat status {};
+        if (::fstat(file.file->get(), &status) != 0) return file_error(path, std::strerror(errno));
+        if (identity_of(status) != file.identity) return file_error(path, "it was changed while it was sent");
+        return core::Unit{};
+      });
+}
+
 FileSource::FileSource(core::Loop& loop, OpenedFile file, std::string path)
-    : loop_(loop), file_(std::move(file)), path_(std::move(path)) {}
+    : loop_(loop), file_(std::move(file)), path_(std::move(path)), end_(file_.size) {}
+
+FileSource::FileSource(core::Loop& loop, OpenedFile file, std::string path, std::uint64_t offset, std::uint64_t size,
+                       std::shared_ptr<Sha256> sum)
+    : loop_(loop),
+      file_(std::move(file)),
+      path_(std::move(path)),
+      offset_(offset),
+      end_(offset + size),
+      sum_(std::move(sum)) {}
 
 void FileSource::read(Read done) {
-  const std::size_t count = static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, file_.size - offset_));
+  const std::size_t count = static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, end_ - offset_));
   if (count == 0) return done(std::string{});
-  job_ =
-      std::make_unique<core::PoolJob<std::string>>(loop_, [file = file_.file, offset = offset_, count, path = path_] {
-        return read_now(file->get(), offset, count, path);
+  job_ = std::make_unique<core::PoolJob<std::string>>(
+      loop_, [file = file_.file, offset = offset_, count, path = path_, sum = sum_] {
+        auto piece = read_now(file->get(), offset, count, path);
+        if (piece && sum) sum->add(*piece);
+        return piece;
       });
   job_->start([this, done = std::move(done)](core::Result<std::string> piece) {
-    if (piece) offset_ += piece->size();
+    if (piece) {
+      offset_ += piece->size();
+      if (on_read) on_read(piece->size());
+    }
     done(std::move(piece));
   });
 }
@@ -75,7 +124,10 @@ struct FileSink::File {
   std::string path;
   std::string temporary;
   Descriptor descriptor;
+  Sha256 sum;
 };
+
+std::string FileSink::sum() { return file_->sum.hex(); }
 
 FileSink::FileSink(core::Loop& loop, std::string path) : loop_(loop), file_(std::make_shared<File>(std::move(path))) {}
 FileSink::~FileSink() = default;
@@ -110,6 +162,7 @@ void FileSink::write(std::string bytes, Done done) {
           if (count < 0) return file_error(file.path, std::strerror(errno));
           put += static_cast<std::size_t>(count);
         }
+        file.sum.add(bytes);
         return core::Unit{};
       },
       std::move(done));

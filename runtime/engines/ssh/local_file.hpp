@@ -12,21 +12,34 @@
 #include "core/operation.hpp"
 #include "core/stream.hpp"
 #include "ssh/handles.hpp"
+#include "ssh/sha256.hpp"
 
 namespace deployrun::ssh {
 
 struct OpenedFile {
   std::shared_ptr<Descriptor> file;
   std::uint64_t size = 0;
+  std::string identity;  ///< differs once the file is another or was written to
 };
 
 /// A regular file, for reading. Kind `ssh.file`.
 std::unique_ptr<core::Operation<OpenedFile>> open_local_file(core::Loop& loop, std::string path);
 
-/// Exactly `size` bytes of a file as a stream; a file that became shorter is an error `ssh.file`.
+/// The SHA-256 of a part of it. Kind `ssh.file`.
+std::unique_ptr<core::Operation<std::string>> hash_of_range(core::Loop& loop, OpenedFile file, std::string path,
+                                                            std::uint64_t offset, std::uint64_t size);
+/// An error `ssh.file` where the open file is no longer what it was when it was opened.
+std::unique_ptr<core::Operation<core::Unit>> unchanged(core::Loop& loop, OpenedFile file, std::string path);
+
+/// Exactly the given bytes of a file as a stream; a file that became shorter is an error `ssh.file`.
 class FileSource final : public core::Stream {
  public:
+  /// The whole file.
   FileSource(core::Loop& loop, OpenedFile file, std::string path);
+  /// A part of it, which is added to `sum` on its way.
+  FileSource(core::Loop& loop, OpenedFile file, std::string path, std::uint64_t offset, std::uint64_t size,
+             std::shared_ptr<Sha256> sum);
+  std::function<void(std::size_t bytes)> on_read;
   void read(Read done) override;
   void write(std::string bytes, Written done) override;
   void end_write() override {}
@@ -37,6 +50,8 @@ class FileSource final : public core::Stream {
   OpenedFile file_;
   std::string path_;
   std::uint64_t offset_ = 0;
+  std::uint64_t end_;
+  std::shared_ptr<Sha256> sum_;
   std::unique_ptr<core::Operation<std::string>> job_;
 };
 
@@ -53,6 +68,8 @@ class FileSink {
   /// One call at a time; `done` never comes before it returns. Kind `ssh.file`.
   void open(Done done);
   void write(std::string bytes, Done done);
+  /// The SHA-256 of all that was written; once, between the last write and `commit`.
+  std::string sum();
   /// Sets the mode, syncs and renames over the final place.
   void commit(mode_t mode, Done done);
 

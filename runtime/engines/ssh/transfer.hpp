@@ -12,6 +12,7 @@
 #include "core/operation.hpp"
 #include "ssh/exec.hpp"
 #include "ssh/local_file.hpp"
+#include "ssh/remote_file.hpp"
 #include "ssh/session.hpp"
 
 namespace deployrun::ssh {
@@ -20,6 +21,7 @@ struct PutOptions {
   std::optional<mode_t> mode;  ///< unset: the replaced file's, else 0644
   std::string owner;           ///< "user", "user:group"; empty: the replaced file's where we may, else the login user's
   bool make_parents = false;   ///< missing folders above it are made (0755 less the umask)
+  OnProgress on_progress;      ///< of files; some ten times a second
 };
 
 struct Transferred {
@@ -29,8 +31,11 @@ struct Transferred {
 };
 
 /// A local file or bytes to a remote path; a relative path begins at the login user's home. A symlink there is
-/// replaced, not followed. Kinds: `ssh.file` (the local one), `ssh.transfer` (details `code`, `stderr`),
-/// `ssh.directory`, those of Exec. Whatever goes wrong, the old file stays and the new one's part is removed.
+/// replaced, not followed. A file is compared by its SHA-256 before it takes its place (by its size where a small one
+/// goes to a host without any tool for that). Kinds: `ssh.file` (the local one), `ssh.transfer` (details `code`,
+/// `stderr`), `ssh.directory`, those of Exec. Whatever goes wrong, the old file stays. What arrived of a file above
+/// BulkUpload::kFrom before the connection was lost or the upload cancelled stays too, and the next upload of the same
+/// file goes on there; any other part is removed.
 class Upload final : public core::Operation<Transferred> {
  public:
   struct FromFile {
@@ -43,7 +48,8 @@ class Upload final : public core::Operation<Transferred> {
   void cancel() noexcept override;
 
  private:
-  void send(ExecOptions exec, std::uint64_t size);
+  void opened(OpenedFile file);
+  void send(ExecOptions exec, std::uint64_t size, const std::string& sum);
   void finish(core::Result<Transferred> result);
 
   std::shared_ptr<Session> session_;
@@ -52,15 +58,19 @@ class Upload final : public core::Operation<Transferred> {
   std::string path_;
   PutOptions options_;
   Done done_;
+  ProgressMeter progress_;
   std::unique_ptr<core::Operation<OpenedFile>> open_;
+  std::unique_ptr<core::Operation<std::string>> hash_;
+  std::unique_ptr<core::Operation<Transferred>> bulk_;
   std::unique_ptr<Exec> exec_;
 };
 
-/// A remote file to a local path, with its permission bits. Kinds: `ssh.not_found`, `ssh.directory`, `ssh.transfer`,
+/// A remote file to a local path, with its permission bits; compared by its SHA-256 where the host has a tool for that,
+/// else by its size. Kinds: `ssh.not_found`, `ssh.directory`, `ssh.transfer`,
 /// `ssh.file`, those of Exec. A file that grows meanwhile is taken up to the size it had at first.
 class Download final : public core::Operation<Transferred> {
  public:
-  Download(std::shared_ptr<Session> session, std::string path, std::string to);
+  Download(std::shared_ptr<Session> session, std::string path, std::string to, OnProgress on_progress = {});
   ~Download() override;
   void start(Done done) override;
   void cancel() noexcept override;

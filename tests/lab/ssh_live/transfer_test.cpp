@@ -214,7 +214,7 @@ TEST_CASE("a cancelled upload leaves the old file and nothing else") {
   const Folder folder;
   const Folder source;
   spill(folder / "file", "old");
-  spill(source / "from", noise(64U << 20U));
+  spill(source / "from", noise(16U << 20U));
   ssh::Upload upload(host, ssh::Upload::FromFile{source / "from"}, folder / "file", {});
   bool done = false;
   std::string kind;
@@ -228,6 +228,37 @@ TEST_CASE("a cancelled upload leaves the old file and nothing else") {
   run_until(loop, done);
   CHECK(kind == "cancelled");
   CHECK(slurp(folder / "file") == "old");
+  CHECK(files_in(folder.path()) == 1);
+}
+
+TEST_CASE("a large upload that was cancelled leaves a private part, and the next one takes it") {
+  core::Loop loop;
+  Server server;
+  const auto host = session(loop, server);
+  const Folder folder;
+  const Folder source;
+  spill(folder / "file", "old");
+  const std::string bytes = noise(64U << 20U);
+  spill(source / "from", bytes);
+  ssh::Upload upload(host, ssh::Upload::FromFile{source / "from"}, folder / "file", {});
+  bool done = false;
+  std::string kind;
+  upload.start([&](core::Result<ssh::Transferred> result) {
+    kind = result ? "ok" : result.error().kind;
+    done = true;
+    loop.stop();
+  });
+  while (files_in(folder.path()) < 2 && !done) uv_run(loop.raw(), UV_RUN_ONCE);
+  upload.cancel();
+  run_until(loop, done);
+  CHECK(kind == "cancelled");
+  CHECK(slurp(folder / "file") == "old");
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path())) {
+    if (entry.path().filename() != "file") CHECK(mode_of(entry.path()) == 0600);
+  }
+  ssh::Upload again(host, ssh::Upload::FromFile{source / "from"}, folder / "file", {});
+  REQUIRE(wait(loop, again).ok());
+  CHECK(slurp(folder / "file") == bytes);
   CHECK(files_in(folder.path()) == 1);
 }
 

@@ -1,0 +1,190 @@
+#include "ssh/tar.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+
+namespace deployrun::ssh {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kBlock = 512;
+constexpr std::size_t kPiece = 512U << 10U;
+constexpr std::uint64_t kOctalLimit = 1ULL << 33U;  // 11 octal digits
+
+core::Error file_error(const std::string& path, const std::string& why) {
+  return {.kind = "ssh.file", .message = "local file " + path + ": " + why};
+}
+
+void pad(std::string& out) { out.append((kBlock - out.size() % kBlock) % kBlock, '\0'); }
+
+/// "length key=value\n", where length counts itself.
+std::string pax_record(const std::string& key, const std::string& value) {
+  const std::size_t rest = key.size() + value.size() + 3;  // blank, '=', newline
+  std::size_t length = rest + 1;
+  while (std::to_string(length).size() + rest != length) length = std::to_string(length).size() + rest;
+  return std::to_string(length) + " " + key + "=" + value + "\n";
+}
+
+std::string block(const std::string& name, char type, mode_t mode, std::uint64_t size, std::int64_t modified,
+                  const std::string& target) {
+  std::string header(kBlock, '\0');
+  const auto text = [&header](std::size_t at, std::size_t room, const std::string& value) {
+    value.copy(header.data() + at, std::min(room, value.size()));
+  };
+  const auto octal = [&](std::size_t at, std::size_t room, std::uint64_t value) {
+    std::array<char, 32> digits{};
+    std::snprintf(digits.data(), digits.size(), "%0*llo", static_cast<int>(room - 1),
+                  static_cast<unsigned long long>(value));
+    text(at, room, digits.data());
+  };
+  text(0, 100, name);
+  octal(100, 8, mode & 07777U);
+  octal(108, 8, 0);  // uid, gid: the receiving account's
+  octal(116, 8, 0);
+  octal(124, 12, size < kOctalLimit ? size : 0);
+  octal(136, 12, static_cast<std::uint64_t>(std::clamp<std::int64_t>(modified, 0, (1LL << 33) - 1)));
+  text(148, 8, "        ");
+  header[156] = type;
+  text(157, 100, target);
+  text(257, 6, std::string("ustar\0", 6));
+  text(263, 2, "00");
+  unsigned sum = 0;
+  for (const char byte : header) sum += static_cast<unsigned char>(byte);
+  octal(148, 7, sum);
+  header[154] = '\0';
+  return header;
+}
+
+core::Result<TreeEntry> look(const std::string& root, std::string name) {
+  const std::string path = root + "/" + name;
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) != 0) return file_error(path, std::strerror(errno));
+  TreeEntry entry{.name = std::move(name), .mode = status.st_mode & 07777U, .modified = status.st_mtim.tv_sec};
+  if (S_ISREG(status.st_mode)) {
+    entry.size = static_cast<std::uint64_t>(status.st_size);
+  } else if (S_ISDIR(status.st_mode)) {
+    entry.type = TreeEntry::Type::folder;
+  } else if (S_ISLNK(status.st_mode)) {
+    entry.type = TreeEntry::Type::symlink;
+    std::error_code wrong;
+    entry.target = fs::read_symlink(path, wrong).string();
+    if (wrong) return file_error(path, wrong.message());
+  } else {
+    return file_error(path, "neither a file nor a folder nor a symlink");
+  }
+  return entry;
+}
+
+core::Result<core::Unit> walk(Tree& tree, const std::string& below) {
+  const std::string folder = below.empty() ? tree.folder : tree.folder + "/" + below;
+  std::error_code wrong;
+  std::vector<std::string> names;
+  for (fs::directory_iterator at(folder, wrong), end; !wrong && at != end; at.increment(wrong))
+    names.push_back(at->path().filename().string());
+  if (wrong) return file_error(folder, wrong.message());
+  std::sort(names.begin(), names.end());
+  for (const std::string& name : names) {
+    if (tree.entries.size() >= kTreeEntriesLimit)
+      return file_error(tree.folder, "more than " + std::to_string(kTreeEntriesLimit) + " entries");
+    auto entry = look(tree.folder, below.empty() ? name : below + "/" + name);
+    if (!entry) return entry.error();
+    const bool deeper = entry->type == TreeEntry::Type::folder;
+    const std::string path = entry->name;
+    if (entry->type == TreeEntry::Type::file) {
+      tree.bytes += entry->size;
+      ++tree.files;
+    }
+    tree.entries.push_back(std::move(entry).value());
+    if (!deeper) continue;
+    if (auto below_it = walk(tree, path); !below_it) return below_it;
+  }
+  return core::Unit{};
+}
+
+}  // namespace
+
+core::Result<Tree> read_tree(const std::string& folder) {
+  Tree tree;
+  tree.folder = folder;
+  while (tree.folder.size() > 1 && tree.folder.back() == '/') tree.folder.pop_back();
+  if (auto walked = walk(tree, ""); !walked) return walked.error();
+  return tree;
+}
+
+std::string tar_header(const TreeEntry& entry) {
+  const bool folder = entry.type == TreeEntry::Type::folder;
+  const std::string name = "./" + entry.name + (folder ? "/" : "");
+  std::string records;
+  if (name.size() > 100) records += pax_record("path", name);
+  if (entry.target.size() > 100) records += pax_record("linkpath", entry.target);
+  if (entry.size >= kOctalLimit) records += pax_record("size", std::to_string(entry.size));
+  std::string out;
+  if (!records.empty()) {
+    out = block("./PaxHeaders/deployrun", 'x', 0644, records.size(), entry.modified, {}) + records;
+    pad(out);
+  }
+  const char type = folder ? '5' : entry.type == TreeEntry::Type::symlink ? '2' : '0';
+  return out + block(name.substr(0, 100), type, entry.mode, entry.size, entry.modified, entry.target.substr(0, 100));
+}
+
+core::Result<core::Unit> TarWriter::begin(const TreeEntry& entry, std::string& out) {
+  TreeEntry now = entry;
+  if (entry.type == TreeEntry::Type::file) {
+    const std::string path = tree_.folder + "/" + entry.name;
+    file_ = Descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    struct stat status {};
+    if (file_.get() < 0 || ::fstat(file_.get(), &status) != 0) return file_error(path, std::strerror(errno));
+    if (!S_ISREG(status.st_mode)) return file_error(path, "it is no file any more");
+    left_ = now.size = static_cast<std::uint64_t>(status.st_size);
+  }
+  out += tar_header(now);
+  return core::Unit{};
+}
+
+core::Result<core::Unit> TarWriter::copy(std::string& out) {
+  const std::size_t before = out.size();
+  const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(left_, kPiece));
+  out.resize(before + count);
+  std::size_t have = 0;
+  while (have < count) {
+    const ssize_t got = ::read(file_.get(), out.data() + before + have, count - have);
+    if (got < 0 && errno == EINTR) continue;
+    const std::string path = tree_.folder + "/" + tree_.entries[at_ - 1].name;
+    if (got < 0) return file_error(path, std::strerror(errno));
+    if (got == 0) return file_error(path, "it became shorter while it was sent");
+    have += static_cast<std::size_t>(got);
+  }
+  left_ -= count;
+  bytes_ += count;
+  if (left_ == 0) {
+    file_ = Descriptor();
+    pad(out);
+  }
+  return core::Unit{};
+}
+
+core::Result<std::string> TarWriter::next() {
+  std::string out;
+  while (out.size() < kPiece && !ended_) {
+    if (left_ > 0) {
+      if (auto copied = copy(out); !copied) return copied.error();
+    } else if (at_ < tree_.entries.size()) {
+      if (auto begun = begin(tree_.entries[at_++], out); !begun) return begun.error();
+    } else {
+      out.append(2 * kBlock, '\0');
+      ended_ = true;
+    }
+  }
+  return out;
+}
+
+}  // namespace deployrun::ssh
