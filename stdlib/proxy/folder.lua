@@ -3,6 +3,7 @@
 
 local base = require "proxy.base"
 local door = require "native.door"
+local fail = require "native.fail"
 local side_by_side = require "deploy.side_by_side"
 local task = require "native.task"
 local text = require "native.text"
@@ -72,6 +73,31 @@ end
 function Proxy:_unprepare(host, was)
   if was.folder then return end
   host:exec { "sh", "-c", 'cd "$HOME" && rm -rf "$0" && { rmdir .deployrun 2>/dev/null || true; }', self.folder }
+end
+
+--- Asks what runs again and again until `ask` returns true. A command that fails comes too early, or its container is
+--- started again and again; what is still so after `limit` is a failure with `problem`'s words.
+--- @async
+--- @param host Host
+--- @param words string  what is waited for
+--- @param limit number  ms
+--- @param problem { kind: string, message: string }
+--- @param ask fun(): boolean
+function Proxy:_await(host, words, limit, problem, ask)
+  door.wait(host.name, words, nil, function()
+    local deadline = task.now() + limit
+    while true do
+      local ok, answer = pcall(ask)
+      if ok and answer then return end
+      local cause = not ok and fail.normal(answer) or nil
+      if cause and cause.kind ~= "proxy.command" and cause.kind ~= "docker.conflict" then error(answer, 0) end
+      if task.now() > deadline then
+        fail.raise(problem.kind, problem.message,
+          { host = host.name, cause = cause, hint = "docker logs " .. self.container })
+      end
+      task.sleep(50)
+    end
+  end)
 end
 
 --- The folder may be there from an earlier time; then it stays when a boot is undone.

@@ -13,7 +13,6 @@ local config = require "proxy.haproxy_config"
 local door = require "native.door"
 local fail = require "native.fail"
 local folder = require "proxy.folder"
-local task = require "native.task"
 local text = require "native.text"
 
 local M = {}
@@ -99,24 +98,13 @@ function Proxy:_prepare(host)
   self:_write(host, "hold.lua", config.HOLD)
 end
 
---- Asks again until `check` is content with what runs. A command that fails is one that comes too early.
-function Proxy:_await(host, check, problem)
-  door.wait(host.name, ("until %s runs with that"):format(self.container), nil, function()
-    local deadline = task.now() + READY
-    while true do
-      local ok, found = pcall(self._servers, self, host)
-      if ok and check(found) then return end
-      if not ok and fail.normal(found).kind ~= "proxy.command" then error(found, 0) end
-      if task.now() > deadline then
-        fail.raise(problem.kind, problem.message, { host = host.name, hint = "docker logs " .. self.container })
-      end
-      task.sleep(50)
-    end
-  end)
+function Proxy:_await_servers(host, check, problem)
+  local words = ("until %s runs with that"):format(self.container)
+  self:_await(host, words, READY, problem, function() return check(self:_servers(host)) end)
 end
 
 function Proxy:_await_ready(host)
-  self:_await(host, function() return true end, { kind = "proxy.boot", message = "haproxy does not answer" })
+  self:_await_servers(host, function() return true end, { kind = "proxy.boot", message = "haproxy does not answer" })
 end
 
 function Proxy:_servers(host)
@@ -143,7 +131,7 @@ end
 --- Reads the files again; returns once what runs has a service as it is said to be.
 function Proxy:_reload(host, service, server)
   host.docker:kill(self.container, "USR2")
-  self:_await(host, function(found) return (found[service] or {}).server == server end,
+  self:_await_servers(host, function(found) return (found[service] or {}).server == server end,
     { kind = "proxy.command", message = "haproxy did not take its new configuration" })
 end
 
@@ -195,7 +183,7 @@ function Proxy:switch(host, service, to)
     self:_reshape(host, service, made)
     said = self:_retarget(host, service, made.server, target)
   end
-  self:_await(host, function(servers)
+  self:_await_servers(host, function(servers)
     local found = servers[service]
     return found ~= nil and found.container == target.container and found.port == target.port
       and found.address == target.address

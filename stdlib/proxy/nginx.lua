@@ -99,17 +99,14 @@ function Proxy:_processes(host) return self:_inside(host, { "sh", "-c", PROCESSE
 function Proxy:_workers(host) return M.parse_workers(self:_processes(host)) end
 
 function Proxy:_await_workers(host, before, problem)
-  door.wait(host.name, ("until %s has new workers"):format(self.container), nil, function()
-    local deadline = task.now() + READY
-    repeat
-      local old, new = false, false
-      for pid in pairs(self:_workers(host)) do
-        if before[pid] then old = true else new = true end
-      end
-      if new and not old then return end
-      task.sleep(50)
-    until task.now() > deadline
-    fail.raise(problem.kind, problem.message, { host = host.name, hint = "docker logs " .. self.container })
+  local words = ("until %s has new workers"):format(self.container)
+  self:_await(host, words, READY, problem, function()
+    local new = false
+    for pid in pairs(self:_workers(host)) do
+      if before[pid] then return false end
+      new = true
+    end
+    return new
   end)
 end
 
