@@ -2,9 +2,11 @@
 Only SSH is hit: the server itself serves on, so no request may fail. Once the network is back, one command ends everything
 as before or as after."""
 
+import signal
 from concurrent.futures import ThreadPoolExecutor
 
 from faultkit import FULL, LIGHT, Lab, Site, Watch, step_of
+from labkit.slowlink import SlowLink
 from prodkit import summary_line
 
 NOTICED = 60  # seconds; 45 on an idle machine (SAFETY.md F3)
@@ -112,3 +114,29 @@ def test_servers_that_take_few_connections_or_lose_packets():
 
 
 test_servers_that_take_few_connections_or_lose_packets.timeout = 900
+
+
+def test_a_server_at_the_other_end_of_the_world():
+    """2 s from a question to its answer (in CI 600 ms), and packets that are lost on top of that."""
+    with Lab(hosts=2) as lab, SlowLink(lab, lab.hosts[1], 1.0 if FULL else 0.3) as far:
+        lab.hosts[1].ssh_rules(*LOSS)
+        known = lab.scratch() / "known_hosts"
+        known.write_text(lab.known_hosts.read_text() + far.known_hosts)
+        site = Site(lab, count=12, steady=False, hosts=[lab.hosts[0], far], known_hosts=known, deadline="60s")
+        site.project.replace(site.project.inventory, "timeout: 1s", "timeout: 15s")  # a look takes two ways there and back
+        site.ship()
+        with lab.load(**LIGHT) as load:
+            good = site.ship()
+            before = site.states()
+            watch = Watch(site.start("--json"))
+            watch.wait_for("the step switch", step_of("switch"), 200)
+            watch.program.signal(signal.SIGTERM)
+            code, text = watch.end(300)
+            assert code == 143, (code, text)
+            site.assert_before(before, text)
+            summary = load.stop()
+        assert summary["failed"] == 0, summary["failures"]
+        return f"a deploy: {good.seconds:.1f} s; one that was cancelled: undone; {summary_line(summary)}"
+
+
+test_a_server_at_the_other_end_of_the_world.timeout = 900
