@@ -39,8 +39,8 @@ Op<Json> inspect_remote_image(ClientPtr client, const std::string& image, std::o
       core::Error& error = answer.error();
       if (error.details.count("status") == 0) return steps.finish(std::move(error));
       const std::string why = error.message.substr(std::min(error.message.size(), ask.what.size() + 2));
-      // Podman has no such call, and says so like a web server.
-      if (why.empty() || why == "Not Found" || why.find("page not found") != why.npos) {
+      // Podman has no such call: it answers like a web server that has no such page, without a message of its own.
+      if (why.rfind("status 404", 0) == 0) {
         error.kind = "docker.engine";
         return steps.finish(std::move(error));
       }

@@ -62,4 +62,5 @@ TEST_CASE("an engine that cannot ask registries says so") {
   Registry registry;
   CHECK(registry.kind(404, "404 page not found") == "docker.engine");
   CHECK(registry.kind(404, "Not Found") == "docker.engine");
+  CHECK(registry.kind(404, "") == "docker.engine");
 }
