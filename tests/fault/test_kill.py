@@ -169,13 +169,13 @@ def test_kill_at_any_moment_of_a_switch():
         return "\n".join(pool.map(_moments, kinds))
 
 
-test_kill_at_any_moment_of_a_switch.timeout = 900
+test_kill_at_any_moment_of_a_switch.timeout = 7200 if FULL else 900
 
 
-def test_kill_in_the_very_first_deploy():
+def _first_deploy(kind):
     """On empty servers, where the proxy, its image, its volume and the network come with the deploy and go with its undo."""
     with Lab(hosts=3) as lab:
-        site = Site(lab, count=1, steady=False)
+        site = Site(lab, kind=kind, count=1, steady=False)
         rows = site.learn()
         site.clear()
         chosen = range(1, rows + 1) if FULL else range(4, rows, 9)
@@ -186,7 +186,11 @@ def test_kill_in_the_very_first_deploy():
                     found.append(Point(site, f"{side}:{row}", []).run(mode))
                     if site.newest:
                         site.clear()
-    return f"{len(found)} kills in a deploy of {rows} rows"
+    return f"{kind}: {len(found)} kills in a deploy of {rows} rows"
 
 
-test_kill_in_the_very_first_deploy.timeout = 3600
+def test_kill_in_the_very_first_deploy():
+    return "\n".join(map(_first_deploy, (KAMAL, CADDY, NGINX, HAPROXY) if FULL else (KAMAL,)))
+
+
+test_kill_in_the_very_first_deploy.timeout = 14400 if FULL else 900
