@@ -101,6 +101,13 @@ local function url_of(ip, health)
   return ("http://%s:%d%s"):format(ip, health.port, health.path)
 end
 
+--- Lets a new version stand for a while: one that answers and ends right after must not get traffic. It is watched
+--- meanwhile, and looked at once more at the end: on a busy server the news of an end comes late.
+local function stand(host, container, ms)
+  task.sleep(math.max(0, ms))
+  check_up(container, host.docker:inspect(container.id), true)
+end
+
 local function answers(host, container, network, health, state)
   local ip = address_of(host, container, network, state ~= "running")
   local began = task.now()
@@ -109,8 +116,7 @@ local function answers(host, container, network, health, state)
     -- No connection of ours stays behind: an app that waits for its clients before it ends would wait for us.
     headers = { Connection = "close", Host = health.host },
   })
-  -- A version that answers and ends right after must not get traffic: it has to stand for a while, and is watched.
-  if state == "new" then task.sleep(math.max(0, text.parse_duration(health.settle) - (task.now() - began))) end
+  if state == "new" then stand(host, container, text.parse_duration(health.settle) - (task.now() - began)) end
   return { ms = math.floor(task.now() - began + 0.5), attempts = reply.attempts, status = reply.status }
 end
 
@@ -119,7 +125,7 @@ local function runs(host, container, settle, state)
   check_up(container, found, state ~= "running")
   if found.health == "" or found.health == "healthy" then
     local ms = state == "new" and text.parse_duration(settle) or 0
-    task.sleep(ms)
+    if state == "new" then stand(host, container, ms) end
     return { ms = ms }
   end
   local began = task.now()
