@@ -32,11 +32,11 @@ def server():
         yield lab
 
 
-def transfer(lab, body):
+def transfer(lab, body, *options):
     folder = lab.scratch()
     (folder / "transfer.lua").write_text(RECIPE.format(address=lab.hosts[0].address, key=lab.keys.client["ed25519"],
                                                        known_hosts=lab.known_hosts, body=body))
-    return Program(["transfer.lua"], cwd=folder, env=environment({"HOME": lab.folder})).wait()
+    return Program(["transfer.lua", *options], cwd=folder, env=environment({"HOME": lab.folder})).wait()
 
 
 def good(lab, body):
@@ -181,6 +181,22 @@ assert(not ok and err.kind == "ssh.file")
         assert there(lab, "readlink", "/srv/site/current") == "d1/sub 1"
         assert there(lab, "stat", "-c", "%U", "/srv/new/deep/site/d0/run.sh") == "nobody"
         assert sorted(there(lab, "ls", "-A", "/srv").split()) == ["link", "new", "site"]
+
+
+def test_a_plan_tells_transfers_and_makes_none():
+    with server() as lab:
+        source = lab.scratch() / "site"
+        source.mkdir()
+        (source / "index.html").write_text("hello\n")
+        plan = transfer(lab, f"""
+on:upload_folder("{source}", "/srv/site", {{ replace = true }})
+assert(on:stat("/srv/site").type == "directory")
+on:upload("{source}/index.html", "/srv/index.html")
+assert(on:read("/srv/index.html") == "hello\\n")
+""", "--plan")
+        assert plan.code == 0 and f"rsync -rlpt --delete {source}/ h1:/srv/site" in plan.out, plan
+        assert "/srv/index.html" in plan.out, plan
+        assert there(lab, "ls", "-A", "/srv") == ""
 
 
 def _same_tree(one, other):
