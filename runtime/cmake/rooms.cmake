@@ -10,6 +10,12 @@ endif()
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
 
 function(deployrun_flags target)
+  if(DEPLOYRUN_FUZZ)  # warnings are g++'s business, which builds everything else
+    target_compile_options(${target} PRIVATE -w -O1 -g1 -fno-omit-frame-pointer
+      -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all)
+    target_link_options(${target} PRIVATE -fsanitize=address,undefined)
+    return()
+  endif()
   target_compile_options(${target} PRIVATE ${DEPLOYRUN_WARNINGS})
   if(DEPLOYRUN_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g1)
