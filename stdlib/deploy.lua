@@ -53,15 +53,32 @@ end
 --- @return boolean
 function M.planning() return door.memory("local") ~= nil end
 
-M.git = require "native.git"
-M.host = require("deploy.host").host
-M.hosts = require("deploy.host").hosts
-M.localhost = require("deploy.host").localhost
-M.app = require("deploy.app").app
-M.secrets = require "deploy.secrets"
-M.sqlite = require "native.sqlite"
-M.observe = require("deploy.observe").start
-M.proxy = {}
-for name, kind in pairs(require("proxy.kinds").all) do M.proxy[name] = require(kind.module).new end
+-- Read when a recipe asks for it: most invocations need little of it, and all of them wait for what is read.
+local LATER = {
+  git = function() return require "native.git" end,
+  host = function() return require("deploy.host").host end,
+  hosts = function() return require("deploy.host").hosts end,
+  localhost = function() return require("deploy.host").localhost end,
+  app = function() return require("deploy.app").app end,
+  secrets = function() return require "deploy.secrets" end,
+  sqlite = function() return require "native.sqlite" end,
+  observe = function() return require("deploy.observe").start end,
+  proxy = function()
+    return {
+      kamal_proxy = require("proxy.kamal_proxy").new,
+      caddy = require("proxy.caddy").new,
+      nginx = require("proxy.nginx").new,
+      haproxy = require("proxy.haproxy").new,
+    }
+  end,
+}
 
-return M
+M._later = LATER
+
+return setmetatable(M, {
+  __index = function(_, name)
+    if not LATER[name] then return nil end
+    M[name] = LATER[name]()
+    return M[name]
+  end,
+})

@@ -3,6 +3,7 @@
 namespace deployrun::bindings {
 
 // One per binding file.
+int open_console(lua_State* L);
 int open_docker(lua_State* L);
 int open_files(lua_State* L);
 int open_http(lua_State* L);
@@ -19,11 +20,11 @@ int open_text(lua_State* L);
 
 std::vector<lua::NativeModule> modules() {
   return {
-      {"native.journal.raw", open_journal}, {"native.report.raw", open_report}, {"native.files.raw", open_files},
-      {"native.json.raw", open_json},       {"native.log.raw", open_log},       {"native.process.raw", open_process},
-      {"native.secret.raw", open_secret},   {"native.yaml.raw", open_yaml},     {"native.text.raw", open_text},
-      {"native.ssh.raw", open_ssh},         {"native.http.raw", open_http},     {"native.docker.raw", open_docker},
-      {"native.sqlite.raw", open_sqlite},
+      {"native.journal.raw", open_journal}, {"native.report.raw", open_report},   {"native.files.raw", open_files},
+      {"native.json.raw", open_json},       {"native.log.raw", open_log},         {"native.process.raw", open_process},
+      {"native.secret.raw", open_secret},   {"native.yaml.raw", open_yaml},       {"native.text.raw", open_text},
+      {"native.ssh.raw", open_ssh},         {"native.http.raw", open_http},       {"native.docker.raw", open_docker},
+      {"native.sqlite.raw", open_sqlite},   {"native.console.raw", open_console},
   };
 }
 

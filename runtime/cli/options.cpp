@@ -2,144 +2,159 @@
 
 #include <CLI/CLI.hpp>
 
+#include "core/nearest.hpp"
+
 namespace deployrun::cli {
 
 namespace {
 
-void add_common(CLI::App& app, Options& options) {
-  app.add_flag("--json", options.json, "one event per line on standard output (docs/events.md)");
-  app.add_flag_callback(
-      "-q,--quiet", [&options] { options.verbosity = -1; }, "only errors and the result");
-  app.add_flag_function(
-      "-v,--verbose",
-      [&options](std::int64_t count) { options.verbosity = static_cast<int>(std::min<std::int64_t>(count, 2)); },
-      "more: commands (-v), their output (-vv)");
-  app.add_option("--color", options.color, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}));
-  app.add_option("--stdlib", options.stdlib, "use this folder instead of the built-in stdlib")
-      ->check(CLI::ExistingDirectory);
-  app.add_option("--project", options.project, "the folder that holds .deployrun/ (default: here)")
-      ->check(CLI::ExistingDirectory);
+core::Error wrong(std::string message, std::string hint = "deployrun --help") {
+  return core::Error{.kind = "usage", .message = std::move(message), .hint = std::move(hint)};
 }
 
-std::optional<core::Error> parse(CLI::App& app, int argc, char** argv) {
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return core::Error{.kind = "usage", .message = error.what(), .hint = "deployrun --help"};
-  }
-  return std::nullopt;
-}
-
-core::Result<Options> parse_history(int argc, char** argv) {
-  Options options;
-  options.command = Command::history;
-  CLI::App app;
-  app.set_help_flag();
-  add_common(app, options);
-  app.add_option("-n,--limit", options.limit, "how many runs")->check(CLI::Range(1, 10000));
-  if (auto wrong = parse(app, argc - 1, argv + 1)) return *wrong;
-  return options;
-}
-
-core::Result<Options> parse_test(int argc, char** argv) {
-  Options options;
-  options.command = Command::test;
-  CLI::App app;
-  app.set_help_flag();
-  add_common(app, options);
-  app.add_option("files", options.words, "spec files or folders")->required();
-  if (auto wrong = parse(app, argc - 1, argv + 1)) return *wrong;
-  return options;
-}
-
-core::Result<Options> parse_recipe(int argc, char** argv) {
-  Options options;
-  options.command = Command::recipe;
-  options.recipe = argv[1];
-  CLI::App app;
-  app.set_help_flag();
-  app.allow_extras();
-  add_common(app, options);
-  bool resume = false;
-  bool abort = false;
-  app.add_flag("--resume", resume, "finish the run that did not finish");
-  app.add_flag("--abort", abort, "undo the run that did not finish");
-  app.add_flag("--plan", options.plan, "say what would be changed, and change nothing");
-  app.add_flag("--exit-code", options.exit_code, "with --plan: 6 when changes are pending");
-  app.add_option("--record", options.record, "with --plan: write what was found on the hosts, for specs");
-  app.add_flag("--force", options.force, "with --resume or --abort: although the recipe changed");
-  app.add_flag("--unsafe", options.unsafe, "give recipes ffi, debug, os.execute and io.popen");
-  app.add_flag("-h,--help", options.help, "the recipe's commands");
-
-  // A lone `--` ends our options and theirs; the words after it reach the recipe's command untouched.
-  int ours = argc;
-  for (int i = 2; i < argc; ++i) {
-    if (std::string_view(argv[i]) == "--") {
-      ours = i;
-      break;
+/// The row of the command that `words` begin with, and how many words name it. A word that is no command is a recipe.
+std::pair<const CommandRow*, int> find_command(const std::vector<std::string>& words) {
+  const CommandRow* recipe = nullptr;
+  for (const CommandRow& row : commands()) {
+    const std::string_view name = row.name;
+    if (name == kRecipe) {
+      recipe = &row;
+    } else if (name == words[0]) {
+      return {&row, 1};
+    } else if (words.size() > 1 && name == words[0] + " " + words[1]) {
+      return {&row, 2};
     }
   }
-  if (auto wrong = parse(app, ours - 1, argv + 1)) return *wrong;
-  options.words = app.remaining();
-  for (int i = ours; i < argc; ++i) options.words.emplace_back(argv[i]);
-  if (resume && abort) return core::usage("--resume and --abort exclude each other");
-  if (options.plan && (resume || abort)) return core::usage("--plan and --resume or --abort exclude each other");
-  if (!options.plan && (options.exit_code || !options.record.empty())) {
-    return core::Error{.kind = "usage",
-                       .message = std::string(options.exit_code ? "--exit-code" : "--record") + " belongs to --plan",
-                       .hint = "add --plan"};
+  return {recipe, 1};
+}
+
+/// What of the table belongs to the command, as CLI11 wants it, and what it then read.
+struct Reader {
+  CLI::App app;
+  std::map<std::string, std::size_t> flags;
+  std::map<std::string, std::string> texts;
+
+  explicit Reader(const CommandRow& command) {
+    app.set_help_flag();
+    app.allow_extras();
+    for (const OptionRow& row : options()) {
+      if (!belongs(row, command.name)) continue;
+      const std::string names = (row.letter != nullptr ? std::string("-") + row.letter + "," : "") + "--" + row.name;
+      if (row.value == nullptr) {
+        app.add_flag_function(names,
+                              [this, &row](std::int64_t count) { flags[row.name] = static_cast<std::size_t>(count); });
+        continue;
+      }
+      CLI::Option* option = app.add_option(names, texts[row.name]);
+      const std::string_view value = row.value;
+      if (value == "COUNT") option->check(CLI::Range(1, 10000));
+      if (value == "DIR" && row.name != std::string_view("write")) option->check(CLI::ExistingDirectory);
+      if (row.choices != nullptr) option->check(CLI::IsMember(CLI::detail::split(row.choices, '|')));
+    }
   }
-  if (resume) options.mode = Mode::resume;
-  if (abort) options.mode = Mode::abort;
-  return options;
+  Reader(const Reader&) = delete;
+  Reader& operator=(const Reader&) = delete;
+
+  bool has(const char* name) const { return flags.contains(name); }
+};
+
+/// The nearest of the names that may stand where `word` does.
+std::string hint_for(const std::string& word, const CommandRow& command) {
+  std::vector<std::string> names;
+  for (const OptionRow& row : options()) {
+    if (belongs(row, command.name)) names.push_back(std::string("--") + row.name);
+  }
+  return core::nearest(word, names) ? core::nearest_hint(word, names)
+                                    : std::string("deployrun ") + command.name + " --help";
+}
+
+core::Result<core::Unit> check_words(const CommandRow& command, const std::vector<std::string>& words) {
+  for (const std::string& word : words) {
+    if (word.starts_with("-") && word != "-") {
+      return wrong(std::string(command.name) + ": unknown option `" + word + "`", hint_for(word, command));
+    }
+  }
+  const auto count = static_cast<int>(words.size());
+  const std::string usage = std::string("deployrun ") + command.name + " " + command.words;
+  if (count < command.least) return wrong(std::string(command.name) + ": a word is missing", usage);
+  if (command.most >= 0 && count > command.most) {
+    return wrong(std::string(command.name) + ": unexpected `" + words[static_cast<std::size_t>(command.most)] + "`",
+                 usage);
+  }
+  return core::Unit{};
+}
+
+void take(Options& options, const Reader& reader) {
+  for (const auto& [name, count] : reader.flags) options.given[name] = "";
+  for (const auto& [name, text] : reader.texts) {
+    if (reader.app.count("--" + name) > 0) options.given[name] = text;
+  }
+  const auto text = [&options](const char* name, std::string fallback) {
+    const auto found = options.given.find(name);
+    return found != options.given.end() ? found->second : fallback;
+  };
+  options.help = reader.has("help");
+  options.plan = reader.has("plan");
+  options.exit_code = reader.has("exit-code");
+  options.record = text("record", "");
+  options.force = reader.has("force");
+  options.unsafe = reader.has("unsafe");
+  options.json = reader.has("json");
+  if (reader.has("verbose")) options.verbosity = static_cast<int>(std::min<std::size_t>(reader.flags.at("verbose"), 2));
+  if (reader.has("quiet")) options.verbosity = -1;
+  options.color = text("color", "auto");
+  options.stdlib = text("stdlib", "");
+  options.project = text("project", ".");
+  if (reader.has("resume")) options.mode = Mode::resume;
+  if (reader.has("abort")) options.mode = Mode::abort;
 }
 
 }  // namespace
 
 core::Result<Options> parse_options(int argc, char** argv) {
+  std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
+  if (words.empty()) words.emplace_back("--help");
+  if (words[0] == "--version") words[0] = "version";
   Options options;
-  const std::string first = argc > 1 ? argv[1] : "--help";
-  if (first == "--version") {
-    options.command = Command::version;
+  if (words[0] == "--help" || words[0] == "-h" || words[0] == "help") {
+    options.help = true;
     return options;
   }
-  if (first == "--help" || first == "-h" || first == "help") return options;
-  if (first == "history") return parse_history(argc, argv);
-  if (first == "test") return parse_test(argc, argv);
-  if (first.starts_with("-")) {
-    return core::Error{.kind = "usage",
-                       .message = "the recipe comes first: deployrun RECIPE [COMMAND] [options]",
-                       .hint = "deployrun --help"};
+  if (words[0].starts_with("-")) return wrong("the recipe comes first: deployrun RECIPE [COMMAND] [options]");
+  const auto [command, named] = find_command(words);
+  options.command = command;
+  if (command->entry == Entry::recipe) options.recipe = words[0];
+  words.erase(words.begin(), words.begin() + named);
+
+  // A lone `--` ends our options and theirs; the words after it reach the recipe's command untouched.
+  const auto ours = std::find(words.begin(), words.end(), "--");
+  std::vector<std::string> after(ours, words.end());
+  words.erase(ours, words.end());
+  std::reverse(words.begin(), words.end());  // as CLI11 takes a vector
+  Reader reader(*command);
+  try {
+    reader.app.parse(words);
+  } catch (const CLI::ParseError& error) {
+    return wrong(error.what());
   }
-  return parse_recipe(argc, argv);
-}
-
-std::string help_text() {
-  return R"(deployrun: runs deploy recipes, step by step, and undoes them when they fail
-
-  deployrun RECIPE [COMMAND] [--param value …]   run a recipe's command (its default one when none is named)
-  deployrun RECIPE --help                        the recipe's commands and parameters
-  deployrun RECIPE [COMMAND] --plan              what would be changed, as commands; changes nothing
-  deployrun RECIPE --resume | --abort            finish, or undo, a run that was interrupted
-  deployrun history [-n COUNT]                   past runs: what, when, by whom, how it ended
-  deployrun test FILE|FOLDER …                   run Lua specs
-  deployrun --version
-
-Options, anywhere after RECIPE:
-  --json              one event per line on standard output (docs/events.md)
-  -q, -v, -vv         quieter; commands; commands and their output
-  --color WHEN        auto, always, never (NO_COLOR and FORCE_COLOR are honoured)
-  --project DIR       the folder that holds .deployrun/ (default: the current one)
-  --exit-code         with --plan: exit code 6 when changes are pending
-  --record FILE       with --plan: write the facts that it saw, for specs (deployrun test)
-  --force             with --resume or --abort: go on although the recipe has changed
-  --unsafe            give the recipe ffi, debug, os.execute and io.popen
-  --stdlib DIR        use this stdlib instead of the built-in one
-
-Exit codes: 0 done · 1 failed, and undone · 2 usage, recipe or configuration error, nothing ran · 3 another run is in
-progress · 4 a host is unreachable or its key was refused, nothing changed · 5 needs a person: an unfinished run, or an
-undo that did not complete · 6 with --plan --exit-code: changes are pending · 130/143 interrupted, and undone
-)";
+  options.words = reader.app.remaining();
+  options.words.insert(options.words.end(), after.begin(), after.end());
+  take(options, reader);
+  if (reader.has("resume") && reader.has("abort")) return core::usage("--resume and --abort exclude each other");
+  if (options.plan && options.mode != Mode::run)
+    return core::usage("--plan and --resume or --abort exclude each other");
+  if (!options.plan && (options.exit_code || !options.record.empty())) {
+    return wrong(std::string(options.exit_code ? "--exit-code" : "--record") + " belongs to --plan", "add --plan");
+  }
+  if (command->entry == Entry::recipe || options.help) return options;
+  if (auto checked = check_words(*command, options.words); !checked.ok()) return std::move(checked).error();
+  // What is of a recipe looks for modules where that recipe would.
+  if (const auto of = options.given.find("of"); of != options.given.end()) {
+    options.recipe = of->second;
+  } else if (std::string_view(command->words).starts_with("[RECIPE]") && !options.words.empty()) {
+    options.recipe = options.words[0];
+  }
+  return options;
 }
 
 }  // namespace deployrun::cli

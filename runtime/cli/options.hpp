@@ -3,23 +3,24 @@
 #pragma once
 
 #include <filesystem>
-#include <optional>
+#include <map>
 #include <string>
 #include <vector>
 
+#include "cli/table.hpp"
 #include "core/result.hpp"
 
 namespace deployrun::cli {
 
-enum class Command { recipe, history, test, version, help };
 enum class Mode { run, resume, abort };
 
 struct Options {
-  Command command = Command::help;
-  std::filesystem::path recipe;
-  std::vector<std::string> words;  ///< of the recipe's command, or the test files
+  const CommandRow* command = nullptr;
+  std::filesystem::path recipe;              ///< where a recipe is run, or is the word of a command
+  std::vector<std::string> words;            ///< of the recipe's command, or of ours
+  std::map<std::string, std::string> given;  ///< every option on the line, by name; a flag has an empty value
   Mode mode = Mode::run;
-  bool help = false;       ///< of the recipe
+  bool help = false;
   bool plan = false;       ///< record changes instead of making them
   bool exit_code = false;  ///< of a plan: 6 when changes are pending
   std::string record;      ///< of a plan: where the facts that it saw are written
@@ -30,11 +31,9 @@ struct Options {
   std::string color = "auto";
   std::filesystem::path stdlib;  ///< a folder used instead of the embedded one
   std::filesystem::path project = ".";
-  int limit = 20;  ///< of history
 };
 
-/// Errors are `usage`. `help_text` is what --help prints.
+/// Errors are `usage`.
 core::Result<Options> parse_options(int argc, char** argv);
-std::string help_text();
 
 }  // namespace deployrun::cli

@@ -7,21 +7,30 @@ set(assembly "  .section .rodata\n")
 set(declarations "")
 set(rows "")
 set(number 0)
-foreach(file ${stdlib_files})
+set(embedded_paths "")
+
+macro(deployrun_embed name path)
   string(APPEND assembly "  .global deployrun_lua_${number}\ndeployrun_lua_${number}:\n"
-    "  .incbin \"${CMAKE_SOURCE_DIR}/stdlib/${file}\"\n  .global deployrun_lua_${number}_end\ndeployrun_lua_${number}_end:\n")
+    "  .incbin \"${path}\"\n  .global deployrun_lua_${number}_end\ndeployrun_lua_${number}_end:\n")
   string(APPEND declarations "extern const char deployrun_lua_${number}[], deployrun_lua_${number}_end[];\n")
-  string(APPEND rows "      {\"${file}\", {deployrun_lua_${number},\n"
+  string(APPEND rows "      {\"${name}\", {deployrun_lua_${number},\n"
     "        static_cast<std::size_t>(deployrun_lua_${number}_end - deployrun_lua_${number})}},\n")
+  list(APPEND embedded_paths ${path})
   math(EXPR number "${number} + 1")
+endmacro()
+
+foreach(file ${stdlib_files})
+  deployrun_embed(${file} ${CMAKE_SOURCE_DIR}/stdlib/${file})
 endforeach()
+# No module's name: what `init` begins a project with, and the list of components.
+deployrun_embed("project:prod.lua" ${CMAKE_SOURCE_DIR}/recipes/prod.lua)
+deployrun_embed("sbom.cdx.json" ${CMAKE_BINARY_DIR}/sbom.cdx.json)
 string(APPEND assembly "  .section .note.GNU-stack,\"\",@progbits\n")
 file(GENERATE OUTPUT ${CMAKE_BINARY_DIR}/stdlib_bytes.S CONTENT "${assembly}")
 file(GENERATE OUTPUT ${CMAKE_BINARY_DIR}/stdlib_table.cpp CONTENT
 "#include \"cli/stdlib.hpp\"\nextern \"C\" {\n${declarations}}\nnamespace deployrun::cli {
 std::vector<lua::EmbeddedFile> embedded_stdlib() {\n  return {\n${rows}  };\n}\n}  // namespace deployrun::cli\n")
 
-list(TRANSFORM stdlib_files PREPEND ${CMAKE_SOURCE_DIR}/stdlib/ OUTPUT_VARIABLE stdlib_paths)
-set_source_files_properties(${CMAKE_BINARY_DIR}/stdlib_bytes.S PROPERTIES OBJECT_DEPENDS "${stdlib_paths}")
+set_source_files_properties(${CMAKE_BINARY_DIR}/stdlib_bytes.S PROPERTIES OBJECT_DEPENDS "${embedded_paths}")
 add_library(deployrun_stdlib STATIC ${CMAKE_BINARY_DIR}/stdlib_bytes.S ${CMAKE_BINARY_DIR}/stdlib_table.cpp)
 target_link_libraries(deployrun_stdlib PUBLIC deployrun_cli)

@@ -6,6 +6,7 @@
 #include "lua/environment.hpp"
 #include "lua/error.hpp"
 #include "lua/error_module.hpp"
+#include "lua/stdlib_module.hpp"
 #include "lua/task_module.hpp"
 
 namespace deployrun::lua {
@@ -61,6 +62,8 @@ Runtime::Runtime(core::Loop& loop, RuntimeOptions options)
   lua_setfield(L_, -2, "native.task.raw");
   lua_pushcfunction(L_, open_fail);
   lua_setfield(L_, -2, "native.fail.raw");
+  lua_pushcfunction(L_, open_stdlib);
+  lua_setfield(L_, -2, "native.stdlib.raw");
   for (const NativeModule& module : options_.modules) {
     lua_pushcfunction(L_, module.open);
     lua_setfield(L_, -2, module.name);

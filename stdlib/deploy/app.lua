@@ -49,16 +49,30 @@ function M.app(source)
   local settings = config.complete(raw, file, places)
   local self = setmetatable({ config = settings, hosts = {}, _roles = {} }, App)
   local store = secrets.open(settings.secrets)
+  local missing = {}
+  local function found(name)
+    local value = store:try_get(name)
+    if not value and not missing[name] then
+      missing[name] = true
+      missing[#missing + 1] = select(2, pcall(store.get, store, name))
+    end
+    return value
+  end
   for _, role in ipairs(settings.roles) do
     role.secret_values = {}
-    for _, name in ipairs(role.secrets) do role.secret_values[name] = store:get(name) end
+    for _, name in ipairs(role.secrets) do role.secret_values[name] = found(name) end
     for _, entry in ipairs(role.hosts) do self:_place(host_module.host(entry, settings.ssh, store), role) end
   end
   local registry = settings.registry
   if registry and registry.password then
     local password = registry.password
-    if type(password) == "string" then password = store:get(password) end
+    if type(password) == "string" then password = found(password) end
     self._credentials = { username = registry.username, password = password }
+  end
+  local first = table.remove(missing, 1)
+  if first then
+    if #missing > 0 then first.also = missing end
+    error(first, 0)
   end
   self.proxy = require(kinds.all[settings.proxy.kind].module).new(settings.proxy, settings)
   return self

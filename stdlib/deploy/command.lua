@@ -140,6 +140,11 @@ local function names_of(command, extra)
   return names
 end
 
+--- A command's parameters as they are typed, sorted: "dry-run".
+--- @param command Command
+--- @return string[]
+function M.parameter_names(command) return names_of(command) end
+
 local function positionals(command)
   local list, rest = {}, nil
   for name, param in pairs(command.params) do

@@ -289,6 +289,21 @@ local function roles_of(raw)
   return out
 end
 
+--- @class RoleConfig  one role, complete: what it says itself over what the app says
+--- @field name string
+--- @field hosts (string|table)[]
+--- @field cmd? string[]
+--- @field proxied boolean   stands behind the proxy
+--- @field route? table      of a proxied one: hosts, app_port, tls, path_prefix, drain_timeout, health …
+--- @field env table<string, any>
+--- @field secrets string[]  names
+--- @field secret_values table<string, Secret>  set when the app is read
+--- @field labels table<string, any>
+--- @field volumes string[]
+--- @field stop_timeout string
+--- @field health? table     path, port, host, interval, timeout, deadline, settle, expect
+--- @field settle string
+
 --- @class AppConfig
 --- @field service string
 --- @field image string       repository, with the registry's address where it is not Docker Hub

@@ -189,6 +189,7 @@ end
 --- @param from string  local path
 --- @param to string
 --- @param given? { mode?: string, owner?: string, make_parents?: boolean, on_progress?: fun(progress: SshProgress) }
+--- @return { bytes: integer, mode: string, ms: number } result
 function Host:upload(from, to, given) return self:_session():upload(from, to, given) end
 
 --- Sends a folder with all that is in it, as one stream. With `replace` the one there gives way as a whole, in one
@@ -204,6 +205,7 @@ function Host:upload_folder(from, to, given) return self:_session():upload_folde
 --- @param from string
 --- @param to string  local path
 --- @param given? { on_progress?: fun(progress: SshProgress) }
+--- @return { bytes: integer, mode: string, ms: number } result
 function Host:download(from, to, given) return self:_session():download(from, to, given) end
 
 --- Writes a file; it replaces the one there in one moment.
@@ -211,6 +213,7 @@ function Host:download(from, to, given) return self:_session():download(from, to
 --- @param path string
 --- @param bytes string|Secret
 --- @param given? { mode?: string, owner?: string, make_parents?: boolean }
+--- @return { bytes: integer, mode: string, ms: number } result
 function Host:write(path, bytes, given) return self:_session():write(bytes, path, given) end
 
 --- @async
@@ -219,10 +222,13 @@ function Host:write(path, bytes, given) return self:_session():write(bytes, path
 function Host:read(path) return self:_session():read(path) end
 
 --- @async
+--- @param path string
 --- @return table?  nil: nothing is there
 function Host:stat(path) return self:_session():stat(path) end
 
 --- @async
+--- @param path string
+--- @param given? { recursive?: boolean }
 --- @return boolean removed
 function Host:remove(path, given) return self:_session():remove(path, given) end
 
@@ -254,12 +260,14 @@ end
 --- @param url string
 --- @param expect? HttpExpect|integer|string
 --- @param given? table  as `http.probe`
+--- @return HttpReply|{ ok: boolean, reason?: string }
 function Host:probe(url, expect, given) return http.probe(url, expect, self:_http_options(url, given)) end
 
 --- Asks a URL until it is healthy, from that server's network. Raises `http.unhealthy` with the history.
 --- @async
 --- @param url string
 --- @param given? table  as `http.wait_healthy`
+--- @return HttpReply|{ attempts: integer, waited_ms: number, history: string }
 function Host:wait_healthy(url, given) return http.wait_healthy(url, self:_http_options(url, given)) end
 
 --- Ends the connection; a later use opens a new one.

@@ -7,8 +7,6 @@ local fail = require "native.fail"
 local files = require "native.files"
 local git = require "native.git"
 local outcome = require "deploy.outcome"
-local plan_module = require "deploy.plan"
-local recording = require "deploy.planned.recording"
 local report = require "native.report"
 local run_module = require "deploy.run"
 local task = require "native.task"
@@ -146,25 +144,35 @@ local function tell_plan(request, result, chosen)
   return code, result
 end
 
+--- Help never needs a valid project: what is wrong is told beside it.
+local function tell_help(request)
+  local found = require("cli.recipe").read(request.recipe)
+  for _, problem in ipairs(found.problems) do
+    report.emit { type = "log", level = "warn", message = problem.message }
+  end
+  if #found.registry.list > 0 then report.text(command.help(found.registry, request.recipe) .. "\n") end
+  report.text(request.help_text)
+  return 0
+end
+
 --- Runs one invocation.
 --- @async
 --- @param request Request
 --- @return integer exit_code
 function M.main(request)
+  if request.help then return tell_help(request) end
   local began = task.now()
   local run, result, chosen
   local ok, err = pcall(function()
     rawset(_G, "print", recipe_print)
     request.info.recipe_hash = text.sha256(request.source)
     check.recipe(request.recipe, request.source)
-    if request.plan then request.planned = plan_module.new(request.record ~= "" and recording.new() or nil) end
+    if request.plan then
+      local recorder = request.record ~= "" and require("deploy.planned.recording").new() or nil
+      request.planned = require("deploy.plan").new(recorder)
+    end
     within(request.planned, request.chunk)
     local registry = require("deploy")._registry()
-    if request.help then
-      report.text(command.help(registry, request.recipe))
-      result = { state = "done" }
-      return
-    end
     run, result, chosen = within(request.planned, function() return execute(request, registry) end)
   end)
   if not ok then

@@ -26,7 +26,10 @@ local function matches(value, types)
   return false
 end
 
-local function shown(types)
+--- Types in words: `a duration such as "30s"`.
+--- @param types string  joined by "|"
+--- @return string
+function M.shown(types)
   return (types:gsub("|", " or "):gsub("duration", 'a duration such as "30s"'))
 end
 
@@ -52,7 +55,7 @@ function M.check(options, spec, what)
     if not matches(options[name], rule[1]) then
       local given_value = options[name]
       local got = type(given_value) == "string" and '"' .. given_value .. '"' or "a " .. type(given_value)
-      fail.usage(("%s: option `%s` must be %s, got %s"):format(what, name, shown(rule[1]), got), { token = name })
+      fail.usage(("%s: option `%s` must be %s, got %s"):format(what, name, M.shown(rule[1]), got), { token = name })
     end
   end
   for _, name in ipairs(names) do

@@ -155,6 +155,7 @@ function Plan:reads_exec(options)
 end
 
 --- The files of this machine, for what is sent from here.
+--- @return table files  stat, read, list
 function Plan:this_machine()
   local local_files = require "native.files"
   return { stat = function(_, path) return local_files.stat(path) end,

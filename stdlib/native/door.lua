@@ -76,8 +76,7 @@ end
 --- @param ms number
 --- @param words string  "5s before the next servers"
 function M.sleep(ms, words)
-  if keeper then return keeper:sleep(ms, words) end
-  task.sleep(ms)
+  if keeper then keeper:sleep(ms, words) else task.sleep(ms) end
 end
 
 --- Where a module notes what its planned changes will have done, for its later reads; nil outside of plans.

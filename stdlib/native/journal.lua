@@ -8,6 +8,8 @@ local Journal = {}
 Journal.__index = Journal
 local M = {}
 
+--- @class Journal  of one project; opened, it is one process's connection
+
 --- @class JournalWho
 --- @field user? string
 --- @field host? string     the operator's machine

@@ -29,7 +29,10 @@ struct Client::Watch {
   uv_poll_t* poll;
 };
 
-Client::Client(core::Loop& loop) : loop_(loop), timer_(loop), multi_(make_multi()) {
+Client::Client(core::Loop& loop) : loop_(loop), timer_(loop) {}
+
+void Client::open() {
+  multi_ = make_multi();
   CURLM* multi = multi_.get();
   curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, kMaxConnections);
   curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, this);
@@ -49,6 +52,7 @@ Client::Client(core::Loop& loop) : loop_(loop), timer_(loop), multi_(make_multi(
 Client::~Client() {
   assert(!inside_);
   buried_.clear();
+  if (!multi_) return;
   curl_multi_setopt(multi_.get(), CURLMOPT_SOCKETFUNCTION, nullptr);
   curl_multi_setopt(multi_.get(), CURLMOPT_TIMERFUNCTION, nullptr);
   for (Watch* watch : watches_) {
@@ -80,6 +84,7 @@ void Client::add(Exchange& exchange) {
 }
 
 void Client::begin(Exchange& exchange) {
+  if (!multi_) open();
   // Only misuse and lack of memory are reported here; what the world does comes as a message.
   if (curl_multi_add_handle(multi_.get(), exchange.easy()) != CURLM_OK)
     throw std::runtime_error("http: cannot start a request");
@@ -143,6 +148,7 @@ void Client::settle() {
       inside_ = false;
     } else {
       int left = 0;
+      if (!multi_) return;
       const CURLMsg* message = curl_multi_info_read(multi_.get(), &left);
       if (message == nullptr) return;
       if (message->msg != CURLMSG_DONE) continue;

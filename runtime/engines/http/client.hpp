@@ -47,6 +47,7 @@ class Client {
  private:
   struct Watch;
 
+  void open();
   template <class Fn>
   void enter(Fn&& fn);
   void settle();
@@ -57,7 +58,7 @@ class Client {
   core::Loop& loop_;
   core::Timer timer_;
   std::list<Watch*> watches_;
-  Multi multi_;
+  Multi multi_;          // from the first request on: most invocations make none
   bool inside_ = false;  // libcurl is on the stack
   std::vector<Exchange*> waiting_;
   std::vector<Exchange*> aborted_;

@@ -1,0 +1,214 @@
+"""The program's own commands as people type them: init, check, test, help, doc, completion, man, history. No server."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+from labkit.needs import Skip
+from labkit.paths import deployrun
+
+COMMANDS = ["init", "check", "test", "history", "repl", "doc", "types", "completion", "man", "sbom"]
+
+
+@contextmanager
+def folder():
+    with tempfile.TemporaryDirectory(prefix="deployrun-project-") as path:
+        yield Path(path)
+
+
+def run(*words, cwd, code=0, env=None):
+    """The command's (stdout, stderr); its exit code must be `code`."""
+    result = subprocess.run([str(deployrun()), *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=120,
+                            stdin=subprocess.DEVNULL, check=False, env={**os.environ, "NO_COLOR": "1", **(env or {})})
+    assert result.returncode == code, (words, result)
+    return result.stdout, result.stderr
+
+
+def project(path, name="shop"):
+    run("init", name, cwd=path)
+    return path / name
+
+
+def test_a_new_project_works_as_it_is():
+    with folder() as path:
+        shop = project(path)
+        made = {str(p.relative_to(shop)) for p in shop.rglob("*") if p.is_file() and ".luals" not in p.parts}
+        assert made == {"recipes/prod.lua", "recipes/prod.yml", "tests/prod_test.lua", ".luarc.json", ".luacheckrc",
+                        ".gitignore", ".github/workflows/deploy.yml"}, made
+        out, _ = run("check", "recipes/prod.lua", cwd=shop)
+        assert "nothing wrong: 5 commands, 2 servers" in out, out
+        out, _ = run("test", cwd=shop)
+        assert re.search(r"^2 passed, 0 failed", out, re.M), out
+        library = json.loads((shop / ".luarc.json").read_text())["workspace.library"][0]
+        assert "function Host:exec(" in (shop / library / "deploy/host.lua").read_text()
+        checked = subprocess.run(["luacheck", "--quiet", "."], cwd=shop, capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, checked.stdout
+        assert "service: shop " in (shop / "recipes/prod.yml").read_text()
+
+
+def test_init_overwrites_nothing():
+    with folder() as path:
+        (path / ".gitignore").write_text("mine\n")
+        out, _ = run("init", cwd=path, code=2)
+        assert ".gitignore is there already" in out, out
+        assert [p.name for p in path.iterdir()] == [".gitignore"] and (path / ".gitignore").read_text() == "mine\n"
+
+
+def test_check_tells_everything_at_once():
+    with folder() as path:
+        shop = project(path)
+        recipe, inventory = shop / "recipes/prod.lua", shop / "recipes/prod.yml"
+        recipe.write_text(recipe.read_text().replace("rolling = ", "roling = ").replace("app:prune(", "ap:prune("))
+        inventory.write_text(inventory.read_text().replace("deadline: 30s", "deadlin: 30s") +
+                             "env: { secret: [SHOP_A, SHOP_B] }\n")
+        out, _ = run("check", "recipes/prod.lua", cwd=shop, code=2)
+        for words in (r"recipes/prod\.lua:\d+:\d+", "unknown option `roling`", "undeclared global `ap`",
+                      r"recipes/prod\.yml:\d+:\d+: unknown key `deadlin`"):
+            assert re.search(words, out), (words, out)
+        inventory.write_text(inventory.read_text().replace("deadlin: 30s", "deadline: 30s"))
+        out, _ = run("check", "recipes/prod.lua", cwd=shop, code=2)
+        assert "SHOP_A" in out and "SHOP_B" in out, out
+        out, _ = run("check", "recipes/prod.lua", "--json", cwd=shop, code=2)
+        kinds = [event["error"]["kind"] for event in map(json.loads, out.splitlines()) if event["type"] == "error"]
+        assert sorted(kinds) == ["recipe.global", "secret.missing", "secret.missing", "usage"], kinds
+
+
+def test_help_needs_no_valid_project():
+    with folder() as path:
+        out, _ = run("--help", cwd=path)
+        for command in COMMANDS:
+            assert f"deployrun {command}" in out, command
+            assert f"deployrun {command}" in run(command, "--help", cwd=path)[0]
+        shop = project(path)
+        out, _ = run("recipes/prod.lua", "--help", cwd=shop)
+        assert "rollback" in out and "--version" in out and "--resume" in out, out
+        inventory = shop / "recipes/prod.yml"
+        inventory.write_text("service: [\n")
+        out, _ = run("recipes/prod.lua", "--help", cwd=shop)
+        assert "rollback" in out and "--version" in out and "--resume" in out, out
+        inventory.unlink()
+        assert "rollback" in run("recipes/prod.lua", "--help", cwd=shop)[0]
+        (shop / "recipes/prod.lua").write_text("local x = ) 1\n")
+        assert "--resume" in run("recipes/prod.lua", "--help", cwd=shop)[0]
+        assert "--resume" in run("recipes/nothing.lua", "--help", cwd=shop)[0]
+
+
+def test_unknown_words_are_refused():
+    with folder() as path:
+        for words, said in ((["history", "--limt", "3"], "--limit"), (["history", "--limit", "many"], "limit"),
+                            (["check"], "a word is missing"), (["completion", "bash", "zsh"], "unexpected `zsh`"),
+                            (["completion", "tcsh"], "bash, zsh or fish"), (["doc", "Hosst"], "Host"),
+                            (["--json"], "the recipe comes first")):
+            out, _ = run(*words, cwd=path, code=2)
+            assert said in out, (words, out)
+
+
+def test_doc_and_what_is_inside():
+    with folder() as path:
+        out, _ = run("doc", "Host:exec", cwd=path)
+        assert "command  string[]|string" in out and "host.exit" in out, out
+        assert "deployrun history" in run("doc", "history", cwd=path)[0]
+        parts = json.loads(run("sbom", cwd=path)[0])
+        assert parts["bomFormat"] == "CycloneDX"
+        names = {part["name"]: part["version"] for part in parts["components"]}
+        assert {"curl", "libssh2", "sqlite", "openssl", "zlib", "luajit", "libuv", "yaml-cpp"} <= set(names), names
+        out, _ = run("--version", "-v", cwd=path)
+        for name, version in names.items():
+            assert re.search(rf"^  {re.escape(name)} +{re.escape(version)}", out, re.M), (name, out)
+
+
+def test_history_of_a_project():
+    with folder() as path:
+        assert "no runs yet" in run("history", cwd=path)[0]
+        (path / "a.lua").write_text("""
+local deploy = require "deploy"
+deploy.command "good" { default = true, run = function(run)
+  run:step("look", { run = function() return { seen = 1 } end })
+end }
+deploy.command "bad" { run = function(run)
+  run:step("first", { run = function() return 1 end, undo = function() end })
+  run:step("second", { run = function() deploy.fail("no luck") end })
+end }
+""")
+        run("a.lua", cwd=path)
+        run("a.lua", "bad", cwd=path, code=1)
+        out, _ = run("history", cwd=path)
+        assert [line.split()[2] for line in out.splitlines()] == ["failed_undone", "done"], out
+        events = [json.loads(line) for line in run("history", "--json", "--state", "done", cwd=path)[0].splitlines()]
+        assert [event["record"]["command"] for event in events] == ["good"], events
+        assert len(run("history", "--command", "bad", cwd=path)[0].splitlines()) == 1
+        assert "no such runs" in run("history", "--recipe", "b.lua", cwd=path)[0]
+        bad = json.loads(run("history", "--json", "--command", "bad", cwd=path)[0])["record"]["id"]
+        out, _ = run("history", bad, cwd=path)
+        assert "second" in out and "no luck" in out and "undone" in out, out
+        run("history", "20000101-nothing", cwd=path, code=2)
+
+
+# What is typed, and some of what must be offered.
+TYPED = [("deployrun ch", ["check"]), ("deployrun history --st", ["--state"]), ("deployrun completion ", ["bash", "fish"]),
+         ("deployrun --", ["--help"]), ("deployrun recipes/prod.lua ro", ["rollback"]),
+         ("deployrun recipes/prod.lua deploy --ve", ["--version"]), ("deployrun recipes/prod.lua logs --", ["--lines", "--resume"])]
+
+
+def _offered_by_bash(script, line, cwd):
+    words = line.split(" ")
+    code = (f"source {script}; COMP_WORDS=({' '.join(map(repr, words))}); COMP_CWORD={len(words) - 1}; "
+            "_deployrun 2>/dev/null; printf '%s\\n' \"${COMPREPLY[@]}\"")
+    return subprocess.run(["bash", "-c", code], cwd=cwd, capture_output=True, text=True, check=True).stdout.split()
+
+
+def _offered_by_fish(script, line, cwd):
+    code = f"source {script}; complete -C {line!r}"
+    out = subprocess.run(["fish", "--no-config", "-c", code], cwd=cwd, capture_output=True, text=True, check=True).stdout
+    return [word.split("\t")[0] for word in out.splitlines()]
+
+
+def test_completions_offer_what_the_recipe_declares():
+    with folder() as path:
+        shop = project(path)
+        bin_folder = path / "bin"
+        bin_folder.mkdir()
+        (bin_folder / "deployrun").symlink_to(deployrun().resolve())
+        old, os.environ["PATH"] = os.environ["PATH"], f"{bin_folder}:{os.environ['PATH']}"
+        try:
+            for shell, offered in (("bash", _offered_by_bash), ("fish", _offered_by_fish)):
+                if not shutil.which(shell):
+                    raise Skip(f"{shell} is not installed")
+                script = path / f"deployrun.{shell}"
+                script.write_text(run("completion", shell, cwd=path)[0])
+                for line, wanted in TYPED:
+                    words = offered(script, line, shop)
+                    assert set(wanted) <= set(words), (shell, line, words)
+            script = path / "_deployrun"
+            script.write_text(run("completion", "zsh", cwd=path)[0])
+            if not shutil.which("zsh"):
+                raise Skip("zsh is not installed")
+            subprocess.run(["zsh", "-n", script], check=True)
+        finally:
+            os.environ["PATH"] = old
+
+
+def test_the_manual_page_is_complete_and_well_formed():
+    with folder() as path:
+        (path / "deployrun.1").write_text(run("man", cwd=path)[0])
+        shown = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-Kutf8", "deployrun.1"], cwd=path, capture_output=True,
+                               text=True, check=True, env={**os.environ, "GROFF_NO_SGR": "1"})
+        assert shown.stderr == "", shown.stderr
+        text = re.sub(r".\x08", "", shown.stdout)
+        for word in [*COMMANDS, "--resume", "--plan", "--project", "EXIT STATUS", "130/143"]:
+            assert word in text, word
+
+
+def test_the_prompt_reads_lines_from_elsewhere_too():
+    with folder() as path:
+        shop = project(path)
+        out = subprocess.run([deployrun(), "repl", "recipes/prod.lua"], cwd=shop, capture_output=True, text=True, check=True,
+                             input="#app.hosts\ndeploy.sleep('1ms')\nfor _, h in ipairs(app.hosts) do\nprint(h.name)\nend\n")
+        assert out.stdout.split() == ["2", "app1.example.com", "app2.example.com"], out
+        failed = subprocess.run([deployrun(), "repl"], cwd=shop, capture_output=True, text=True, check=False, input="nope()\n")
+        assert failed.returncode == 1 and "undeclared global" in failed.stdout, failed
