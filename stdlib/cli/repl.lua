@@ -176,7 +176,10 @@ function M.main(request)
   local env = M.environment(found)
   local console = require("native.console").open { terminal = request.terminal, history = M.history_file(),
     complete = function(text) return M.complete(text, env) end }
-  local ok = M.loop(function(prompt) return console:line(prompt) end, env)
+  local ok = M.loop(function(prompt)
+    task.sleep(0)  -- what was said is written on the loop's next turn: before the prompt, not behind it
+    return console:line(prompt)
+  end, env)
   console:close()
   pcall(task.shielded, CLOSE_DEADLINE, "closing connections", function() require("deploy.host").close_all() end)
   return (ok or request.terminal) and 0 or 1

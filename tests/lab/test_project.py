@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import re
 import shutil
 import subprocess
@@ -202,6 +203,41 @@ def test_the_manual_page_is_complete_and_well_formed():
         text = re.sub(r".\x08", "", shown.stdout)
         for word in [*COMMANDS, "--resume", "--plan", "--project", "EXIT STATUS", "130/143"]:
             assert word in text, word
+
+
+def _typed_at_a_terminal(words, keys, cwd):
+    """All that a program says at a terminal of its own to what is typed there; each is typed when its prompt stands."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(cwd)
+        os.environ.update(TERM="xterm", NO_COLOR="1", XDG_STATE_HOME=str(cwd))
+        os.execv(deployrun(), [str(deployrun()), *words])
+    said, turns = b"", list(keys)
+    while True:
+        try:
+            part = os.read(terminal, 4096)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        said += part
+        if turns and said.endswith(b"\n> "):
+            os.write(terminal, turns.pop(0).encode())
+    _, status = os.waitpid(pid, 0)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(status) == 0 and not turns, said
+    return said.decode()
+
+
+def test_the_prompt_edits_lines_and_keeps_a_history():
+    with folder() as path:
+        shop = project(path)
+        # Left arrow and an insertion; then the line before, by the up arrow; then the tab key.
+        said = _typed_at_a_terminal(["repl", "recipes/prod.lua"],
+                                    ["40 + 1\x1b[D2\r", "\x1b[A + 1\r", "app.conf\t.service\r", "\x04"], shop)
+        assert "\n61\r" in said and "\n62\r" in said and '\n"shop"\r' in said, said
+        history = shop / "deployrun/repl_history"
+        assert "21" in history.read_text() and oct(history.stat().st_mode & 0o777) == "0o600", history.read_text()
 
 
 def test_the_prompt_reads_lines_from_elsewhere_too():
