@@ -35,9 +35,9 @@ void read_restart(Reader& read, ContainerSpec& spec) {
   const std::size_t colon = text.find(':');
   spec.restart = text.substr(0, colon);
   if (text.empty() || text == "no" || text == "always" || text == "unless-stopped" || text == "on-failure") return;
-  const char* begin = text.data() + colon + 1;
-  if (spec.restart != "on-failure" || colon == text.npos ||
-      std::from_chars(begin, text.data() + text.size(), spec.restart_tries).ptr != text.data() + text.size() ||
+  const std::string tries = colon == text.npos ? "" : text.substr(colon + 1);
+  const char* end = tries.data() + tries.size();
+  if (spec.restart != "on-failure" || std::from_chars(tries.data(), end, spec.restart_tries).ptr != end ||
       spec.restart_tries < 1) {
     read.problem("restart: `" + text + "` is not no, always, unless-stopped, on-failure or on-failure:3");
   }

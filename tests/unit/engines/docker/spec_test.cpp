@@ -195,6 +195,8 @@ TEST_CASE("each mistake is named") {
   CHECK(problems({{"volumes", {"data:/data:rx"}}}).find("neither ro nor rw") != std::string::npos);
   CHECK(problems({{"restart", "sometimes"}}).find("restart: ") == 0);
   CHECK(problems({{"restart", "on-failure:0"}}).find("restart: ") == 0);
+  CHECK(problems({{"restart", "n"}}).find("restart: ") == 0);  // a pointer before its text, found by fuzzing
+  CHECK(problems({{"restart", "on-failure:"}}).find("restart: ") == 0);
   CHECK(problems({{"restart", "always:3"}}).find("restart: ") == 0);
   CHECK(problems({{"cpus", -1}}) == "cpus: -1 is out of range");
   CHECK(problems({{"init", "yes"}}) == "init: expected true or false, got string");
