@@ -1,6 +1,8 @@
 // `native.http.raw`: requests, probes, waiting for health, the observer. Defaults and time limits are the face's.
 #include "http/call.hpp"
 
+#include <cmath>
+
 #include "bindings/context.hpp"
 #include "bindings/dial.hpp"
 #include "bindings/secret.hpp"
@@ -15,6 +17,7 @@
 #include "lua/operation.hpp"
 #include "lua/options.hpp"
 #include "lua/stack.hpp"
+#include "report/reporter.hpp"
 
 namespace deployrun::bindings {
 
@@ -203,6 +206,25 @@ int probe(lua_State* L) {
   });
 }
 
+/// `probe.failed` events: each new outcome at once, the same one again four times a second at most.
+auto told_failures(report::Reporter& reporter, const http::Request& wanted) {
+  static constexpr core::Milliseconds kPause{250};
+  return [&reporter, host = wanted.host.empty() ? std::string("local") : wanted.host, url = http::shown_url(wanted.url),
+          last = std::string(),
+          told = core::Instant()](std::uint64_t attempt, const std::string& outcome, double ms) mutable {
+    const auto now = core::Loop::now();
+    if (outcome == last && now - told < kPause) return;
+    last = outcome;
+    told = now;
+    reporter.emit({{"type", "probe.failed"},
+                   {"host", host},
+                   {"url", url},
+                   {"attempt", attempt},
+                   {"outcome", outcome},
+                   {"ms", std::llround(ms)}});
+  };
+}
+
 int wait_healthy(lua_State* L) {
   return lua::guard(L, [L] {
     lua::Options options(L, 2, "http.wait_healthy");
@@ -217,8 +239,9 @@ int wait_healthy(lua_State* L) {
     patience.within = options.milliseconds("within");
     patience.successes = static_cast<int>(std::clamp<std::int64_t>(options.integer("successes").value_or(1), 1, 1000));
     options.finish();
-    std::unique_ptr<core::Operation<http::Healthy>> wait =
-        std::make_unique<http::WaitHealthy>(context(L).http, std::move(wanted), std::move(expectation), patience);
+    patience.on_failure = told_failures(context(L).reporter, wanted);
+    std::unique_ptr<core::Operation<http::Healthy>> wait = std::make_unique<http::WaitHealthy>(
+        context(L).http, std::move(wanted), std::move(expectation), std::move(patience));
     return lua::push_operation(L, std::move(wait), push_healthy);
   });
 }

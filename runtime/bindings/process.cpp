@@ -3,6 +3,7 @@
 
 #include "bindings/context.hpp"
 #include "bindings/secret.hpp"
+#include "bindings/told_lines.hpp"
 #include "core/lines.hpp"
 #include "core/queue.hpp"
 #include "lua/guard.hpp"
@@ -146,7 +147,12 @@ int run(lua_State* L) {
     std::shared_ptr<Lines> wanted;
     if (options.push("lines")) wanted = lua::check_object<Lines>(L, -1);
     lua_pop(L, 1);
+    const auto told = options.string("tell");
     options.finish();
+    if (told && !wanted) {
+      process.on_output = [lines = std::make_shared<ToldLines>(context(L).reporter, *told)](
+                              core::Output output, std::string_view bytes) { lines->feed(output, bytes); };
+    }
     std::unique_ptr<core::Operation<core::ProcessResult>> operation;
     if (wanted) {
       process.on_output = [wanted](core::Output output, std::string_view bytes) { wanted->feed(output, bytes); };

@@ -4,6 +4,7 @@
 #include "bindings/output_lines.hpp"
 #include "bindings/secret.hpp"
 #include "bindings/ssh_transfer.hpp"
+#include "bindings/told_lines.hpp"
 #include "lua/guard.hpp"
 #include "lua/module.hpp"
 #include "lua/object.hpp"
@@ -203,7 +204,12 @@ int exec(lua_State* L) {
     std::shared_ptr<OutputLines> wanted;
     if (options.push("lines")) wanted = lua::check_object<OutputLines>(L, lua_gettop(L));
     lua_pop(L, 1);
+    const auto told = options.string("tell");
     options.finish();
+    if (told && !wanted) {
+      command.on_output = [lines = std::make_shared<ToldLines>(context(L).reporter, *told)](
+                              core::Output output, std::string_view bytes) { lines->feed(output, bytes); };
+    }
     std::unique_ptr<core::Operation<ssh::ExecResult>> operation;
     if (wanted) {
       command.on_output = [wanted](core::Output output, std::string_view bytes) { wanted->feed(output, bytes); };

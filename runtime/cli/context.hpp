@@ -7,6 +7,8 @@
 #include "cli/options.hpp"
 #include "core/redactor.hpp"
 #include "http/client.hpp"
+#include "report/board.hpp"
+#include "report/log_file.hpp"
 #include "report/output.hpp"
 #include "report/reporter.hpp"
 
@@ -25,10 +27,15 @@ class World {
   void report_error(const core::Error& error);
 
  private:
+  void add_sinks(const Options& options);
+  void watch_continue(report::Board& board);
+
   core::Loop loop_;
   core::Redactor redactor_;
   report::Output out_;
   report::Output err_;
+  report::LogFile* log_ = nullptr;  // owned by the reporter
+  uv_signal_t* continued_ = nullptr;
   report::Reporter reporter_;
   http::Client http_;
   std::unique_ptr<bindings::Context> context_;

@@ -100,9 +100,10 @@ void take(Options& options, const Reader& reader) {
   options.force = reader.has("force");
   options.unsafe = reader.has("unsafe");
   options.json = reader.has("json");
-  if (reader.has("verbose")) options.verbosity = static_cast<int>(std::min<std::size_t>(reader.flags.at("verbose"), 2));
+  if (reader.has("verbose")) options.verbosity = static_cast<int>(std::min<std::size_t>(reader.flags.at("verbose"), 3));
   if (reader.has("quiet")) options.verbosity = -1;
   options.color = text("color", "auto");
+  options.progress = text("progress", "auto");
   options.stdlib = text("stdlib", "");
   options.project = text("project", ".");
   if (reader.has("resume")) options.mode = Mode::resume;

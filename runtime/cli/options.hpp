@@ -27,8 +27,9 @@ struct Options {
   bool force = false;
   bool unsafe = false;
   bool json = false;
-  int verbosity = 0;  ///< -1 quiet, 0, 1, 2
+  int verbosity = 0;  ///< -1 quiet, 0, 1, 2, 3
   std::string color = "auto";
+  std::string progress = "auto";
   std::filesystem::path stdlib;  ///< a folder used instead of the embedded one
   std::filesystem::path project = ".";
 };

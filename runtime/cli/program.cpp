@@ -12,6 +12,7 @@
 #include "cli/execute.hpp"
 #include "cli/identity.hpp"
 #include "cli/options.hpp"
+#include "core/hardening.hpp"
 #include "lua/stack.hpp"
 
 namespace deployrun::cli {
@@ -196,6 +197,7 @@ int run_specs(const Options& options) {
 }  // namespace
 
 int run_program(int argc, char** argv) {
+  core::keep_memory_private();
   quit_on_signals();
   signal(SIGPIPE, SIG_IGN);  // a reader that goes away is an ordinary error of its write
   const auto parsed = parse_options(argc, argv);

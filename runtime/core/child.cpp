@@ -132,6 +132,7 @@ Child::Child(Loop& loop) : loop_(loop), grace_(loop), poll_(loop) {}
 Child::~Child() {
   release(in_);
   close_outputs();
+  explicit_bzero(buffer_.data(), buffer_.size());   // it may have held what a program said in confidence
   if (process_ != nullptr) close_handle(process_);  // only where it was never spawned: see the invariant
 }
 

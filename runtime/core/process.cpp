@@ -1,6 +1,7 @@
 #include "core/process.hpp"
 
 #include "core/child.hpp"
+#include "core/secret.hpp"
 
 namespace deployrun::core {
 
@@ -8,6 +9,7 @@ Process::Process(Loop& loop, ProcessOptions options) : loop_(loop), options_(std
 
 Process::~Process() {
   if (child_) child_->abandon(Milliseconds{0});
+  if (options_.secret_output) wipe(result_.out);
 }
 
 void Process::start(Done done) {
@@ -23,6 +25,7 @@ void Process::start(Done done) {
   auto child = Child::spawn(loop_, options_, !options_.input.empty(), std::move(events));
   if (!child) return done(std::move(child).error());
   done_ = std::move(done);
+  if (options_.secret_output) result_.out.reserve(options_.output_limit);  // never moved while it grows
   child_ = std::move(child).value();
   child_->read(Output::out);
   child_->read(Output::err);
@@ -75,6 +78,7 @@ void Process::complete() {
   const auto done = std::move(done_);
   survivors_.cancel();
   if (failure_) {
+    if (options_.secret_output) wipe(result_.out);
     done(std::move(*failure_));
   } else {
     done(std::move(result_));

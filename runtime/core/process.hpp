@@ -30,9 +30,10 @@ struct ProcessOptions {
   bool clear_env = false;                  ///< `env` replaces our environment (PATH is then not inherited either)
   std::string cwd;                         ///< empty: ours
   std::size_t output_limit =
-      16U << 20U;            ///< bytes, both outputs together; more ends the child with `process.output_limit`
-  bool keep_output = true;   ///< false: only `on_output` sees it, without a limit
-  Milliseconds grace{2000};  ///< between TERM and KILL
+      16U << 20U;              ///< bytes, both outputs together; more ends the child with `process.output_limit`
+  bool secret_output = false;  ///< stdout holds secrets: no copy of it stays in our memory but the result's
+  bool keep_output = true;     ///< false: only `on_output` sees it, without a limit
+  Milliseconds grace{2000};    ///< between TERM and KILL
   /// Pieces as they arrive, at no particular boundary, on the loop's thread. Must not destroy the operation.
   std::function<void(Output, std::string_view)> on_output;
 };

@@ -53,6 +53,7 @@ void Redactor::add_pattern(std::string bytes, std::size_t name) {
   const std::size_t pair = pair_of(stored[0], stored[1]);
   pairs_[pair / 64] |= 1ULL << (pair % 64);
   longest_ = std::max(longest_, stored.size());
+  if (heard_) heard_(stored);
 }
 
 bool Redactor::begins(std::string_view text) const {

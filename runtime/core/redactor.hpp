@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -32,8 +33,10 @@ class Redactor {
   /// Every form of every secret replaced by [secret:NAME]; overlapping ones become one mask.
   std::string redact(std::string_view text) const;
 
-  /// Every masked form, for runners that mask by themselves (`::add-mask::`). The caller must not keep them.
+  /// Every masked form. The caller must not keep them.
   std::vector<std::string_view> forms() const;
+  /// Hears of each form when it becomes known, for runners that mask by themselves (`::add-mask::`).
+  void on_form(std::function<void(std::string_view)> heard) { heard_ = std::move(heard); }
 
   /// Text that arrives in pieces: a secret that is split across them is still found. Holds back only what may be the
   /// beginning of a secret. The redactor must outlive it.
@@ -77,6 +80,7 @@ class Redactor {
   std::unordered_map<std::uint32_t, std::vector<std::size_t>> by_start_;  // first 4 bytes → patterns, longest first
   std::vector<std::uint64_t> pairs_;  // bitmap: some pattern starts with these 2 bytes
   std::size_t longest_ = 0;
+  std::function<void(std::string_view)> heard_;
 };
 
 }  // namespace deployrun::core

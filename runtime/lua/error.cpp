@@ -59,19 +59,6 @@ void push_plain(lua_State* L, const core::Error& error, int depth) {
   lua_setmetatable(L, -2);
 }
 
-/// "file:line" of the nearest caller that is not part of the embedded stdlib; empty when there is none.
-std::string caller(lua_State* L) {
-  lua_Debug frame;
-  for (int level = 0; lua_getstack(L, level, &frame) != 0; ++level) {
-    lua_getinfo(L, "Sl", &frame);
-    const bool script = frame.currentline > 0 && frame.source != nullptr && frame.source[0] == '@';
-    if (script && std::strncmp(frame.source, "@stdlib/", 8) != 0) {
-      return std::string(frame.source + 1) + ":" + std::to_string(frame.currentline);
-    }
-  }
-  return {};
-}
-
 std::string text_field(lua_State* L, int index, const char* key) {
   lua_getfield(L, index, key);
   std::string value;
@@ -178,6 +165,18 @@ int error_tostring(lua_State* L) {
 }
 
 }  // namespace
+
+std::string caller(lua_State* L) {
+  lua_Debug frame;
+  for (int level = 0; lua_getstack(L, level, &frame) != 0; ++level) {
+    lua_getinfo(L, "Sl", &frame);
+    const bool script = frame.currentline > 0 && frame.source != nullptr && frame.source[0] == '@';
+    if (script && std::strncmp(frame.source, "@stdlib/", 8) != 0) {
+      return std::string(frame.source + 1) + ":" + std::to_string(frame.currentline);
+    }
+  }
+  return {};
+}
 
 void push_error(lua_State* L, const core::Error& error) {
   push_plain(L, error, 0);

@@ -16,6 +16,9 @@ void push_error(lua_State* L, const core::Error& error);
 /// `traceback` (may be empty) is kept in the details of a `recipe` error only.
 core::Error to_error(lua_State* L, int index, const std::string& traceback = {});
 
+/// "file:line" of the nearest caller that is not part of the stdlib; empty when there is none.
+std::string caller(lua_State* L);
+
 /// Registers the error metatable (`__tostring`: kind, message, host). Once per VM.
 void open_errors(lua_State* L);
 

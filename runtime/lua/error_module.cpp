@@ -34,6 +34,19 @@ int normal(lua_State* L) {
   });
 }
 
+/// where() → "file:line" of the nearest caller that is not part of the stdlib, or nil.
+int where(lua_State* L) {
+  return guard(L, [L] {
+    const std::string place = caller(L);
+    if (place.empty()) {
+      lua_pushnil(L);
+    } else {
+      push_string(L, place);
+    }
+    return 1;
+  });
+}
+
 /// column(path, line, word) → 1-based column, or nil.
 int column(lua_State* L) {
   return guard(L, [L] {
@@ -47,8 +60,8 @@ int column(lua_State* L) {
   });
 }
 
-constexpr luaL_Reg kFunctions[] = {
-    {"raise", raise}, {"make", make}, {"normal", normal}, {"column", column}, {nullptr, nullptr}};
+constexpr luaL_Reg kFunctions[] = {{"raise", raise},   {"make", make},   {"normal", normal},
+                                   {"column", column}, {"where", where}, {nullptr, nullptr}};
 
 }  // namespace
 

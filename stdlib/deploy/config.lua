@@ -50,6 +50,12 @@ local CONTAINER_KEYS = {
   cmd = { "either", options = { { "list", of = { "string" } }, { "string" } } },
 }
 
+local SECRET_SOURCE = {
+  file = { "string" }, command = { "list", least = 1, of = { "string" } }, stdin = { "boolean" },
+  format = { "string", choices = { "value", "dotenv", "json" } }, timeout = { "duration" },
+  name = { "string", pattern = ENV_NAME.pattern, words = ENV_NAME.words }, path = { "list", of = { "string" } },
+}
+
 local ROLE_KEYS = {
   hosts = HOSTS, proxy = { "either", options = { { "boolean" }, { "map", keys = ROUTE_KEYS } } },
 }
@@ -62,7 +68,7 @@ local APP_KEYS = {
   registry = { "map", keys = { username = { "scalar" }, password = { "secret" } } },
   network = { "string", pattern = "^[%w][%w_.-]+$", words = "letters, digits, _, . and -" },
   proxy = { "map", keys = PROXY_KEYS },
-  secrets = { "list", of = { "string" } },
+  secrets = { "list", of = { "either", options = { { "string" }, { "map", keys = SECRET_SOURCE } } } },
   retain = { "integer", least = 1 }, pull = { "string", choices = { "missing", "always" } },
 }
 for key, node in pairs(CONTAINER_KEYS) do
@@ -110,6 +116,22 @@ local function check_expectation(raw, path, problems)
   end
 end
 
+--- One source: a file, a program or standard input, and what it gives.
+local function check_source(source, path, problems)
+  local named = {}
+  for _, kind in ipairs { "file", "command", "stdin" } do
+    if source[kind] then named[#named + 1] = kind end
+  end
+  if #named ~= 1 then problem(problems, path, "a source of secrets is one of `file`, `command`, `stdin: true`") end
+  if source.format == "value" and not source.name then
+    problem(problems, path, "format `value` needs a `name`")
+  elseif source.name and source.format and source.format ~= "value" then
+    problem(problems, path, "`name` is for one value; other formats bring their names")
+  end
+  if source.path and source.format ~= "json" then problem(problems, path, "`path` belongs to format `json`") end
+  if source.timeout and not source.command then problem(problems, path, "`timeout` belongs to a `command`") end
+end
+
 local function has_tag(image)
   return type(image) == "string" and image:match("[^/]*$"):find(":", 1, true) ~= nil
 end
@@ -155,6 +177,9 @@ local function cross_check(raw, problems)
     problem(problems, { "hosts" }, "`hosts` and `roles` exclude each other", "`hosts` is short for the role web")
   elseif not raw.hosts and not raw.roles then
     problem(problems, {}, "no servers: `hosts` or `roles` is missing")
+  end
+  for index, source in ipairs(type(raw.secrets) == "table" and raw.secrets or {}) do
+    if type(source) == "table" then check_source(source, { "secrets", index }, problems) end
   end
   check_labels(raw.labels, { "labels" }, problems)
   check_expectation(raw, { "health", "expect" }, problems)
@@ -315,7 +340,7 @@ end
 ---        name: string? }  name: of its container
 --- @field pull "missing"|"always"
 --- @field retain integer     stopped releases kept on each host
---- @field secrets string[]   files that hold secrets
+--- @field secrets (string|SecretSource)[]
 --- @field file string
 
 --- Checks settings and completes them. Raises `config.invalid` with every problem.

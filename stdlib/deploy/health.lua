@@ -3,6 +3,7 @@
 
 local door = require "native.door"
 local fail = require "native.fail"
+local report = require "native.report"
 local task = require "native.task"
 local text = require "native.text"
 
@@ -111,6 +112,7 @@ end
 local function answers(host, container, network, health, state)
   local ip = address_of(host, container, network, state ~= "running")
   local began = task.now()
+  report.waiting(host, url_of(ip, health) .. " to answer", text.parse_duration(health.deadline))
   local reply = host:wait_healthy(url_of(ip, health), {
     interval = health.interval, timeout = health.timeout, within = health.deadline, expect = health.expect,
     -- No connection of ours stays behind: an app that waits for its clients before it ends would wait for us.
@@ -129,6 +131,7 @@ local function runs(host, container, settle, state)
     return { ms = ms }
   end
   local began = task.now()
+  report.waiting(host, container.name .. " to pass its image's own check", task.remaining())
   while found.health ~= "healthy" do
     task.sleep(250)
     found = host.docker:inspect(container.id)

@@ -8,6 +8,7 @@ local files = require "native.files"
 local http = require "native.http"
 local options = require "deploy.options"
 local process = require "native.process"
+local report = require "native.report"
 local ssh = require "native.ssh"
 local task = require "native.task"
 local text = require "native.text"
@@ -148,12 +149,14 @@ function Host:_docker()
   return rawget(self, "_engine")
 end
 
+local function words_of(command) return type(command) == "table" and text.shell_join(command) or command end
+
 local function title(command) return type(command) == "table" and tostring(command[1]) or "sh" end
 
 local function check(self, command, result)
   if result.code == 0 then return end
   local said = text.clean(result.stderr:sub(-STDERR_KEPT))
-  local words = type(command) == "table" and text.shell_join(command) or command
+  local words = words_of(command)
   local last = said:match("([^\r\n]+)%s*$")
   local ending = result.signal and "ended by signal " .. result.signal or "exit code " .. result.code
   fail.raise("host.exit", ("%s: %s%s"):format(title(command), ending, last and ": " .. last or ""),
@@ -161,6 +164,7 @@ local function check(self, command, result)
 end
 
 function Host:_exec(command, given)
+  given.tell = self.name
   return self:_session():exec(command, given)
 end
 
@@ -175,6 +179,7 @@ end
 function Host:exec(command, given)
   given = options.check(given, EXEC, "host:exec")
   local limit = text.duration_option(given.timeout, "host:exec, timeout")
+  report.command(self, words_of(command))
   local result = task.within(limit, ("%s on %s"):format(title(command), self.name), function()
     return self:_exec(command,
       { stdin = given.stdin, env = given.env, reads = given.reads, planned = given.planned })
@@ -289,7 +294,7 @@ end
 function Local:_exec(command, given)
   local argv = type(command) == "table" and command or { "sh", "-c", command }
   return process.run(argv, { stdin = given.stdin, env = given.env, check = false, reads = given.reads,
-    planned = given.planned })
+    planned = given.planned, tell = self.name })
 end
 
 --- DOCKER_HOST counts where it names a socket; another machine's engine is reached as a host.

@@ -7,6 +7,7 @@ local fail = require "native.fail"
 local health = require "deploy.health"
 local json = require "native.json"
 local pick = require "deploy.pick"
+local report = require "native.report"
 local side_by_side = require "deploy.side_by_side"
 local task = require "native.task"
 local text = require "native.text"
@@ -36,7 +37,9 @@ function Release:needs_pull(before) return before.image == nil or self.config.pu
 --- @return { unchanged: boolean, note: string? }
 function Release:pull(host, version, before)
   if not self:needs_pull(before) then return { unchanged = true, note = "it is there" } end
-  local pulled = host.docker:pull(self:image(version), { credentials = self._credentials })
+  local pulled = host.docker:pull(self:image(version), {
+    credentials = self._credentials, on_progress = report.progress(host, "pull.progress"),
+  })
   return { unchanged = pulled.changed == false }
 end
 
@@ -195,7 +198,15 @@ function Release:restart(host, version, before)
   end))
 end
 
-local function stop(host, id, role) host.docker:stop(id, role.stop_timeout) end
+local function stop(host, id, role)
+  report.waiting(host, "the old container to end", text.parse_duration(role.stop_timeout))
+  host.docker:stop(id, role.stop_timeout)
+end
+
+local function drain(self, host, name, ids, role)
+  report.waiting(host, "the last requests to end", text.parse_duration(role.route.drain_timeout))
+  self.proxy:drain(host, name, ids, role.route)
+end
 
 --- Takes back a start: what the run made is removed, what it woke is stopped, what it set aside has its name again.
 --- @async
@@ -314,7 +325,7 @@ function Release:unswitch(host, before)
     -- A switch that was cut off may still come true inside the proxy; once it has drained, it cannot any more.
     self:_give_back(host, before, role, name)
     repeat
-      self.proxy:drain(host, name, self:_idle(host, role, route and route.container), role.route)
+      drain(self, host, name, self:_idle(host, role, route and route.container), role)
     until not self:_give_back(host, before, role, name)
     if not route then self.proxy:remove(host, name) end
   end
@@ -348,7 +359,7 @@ function Release:retire(host, before, started)
       if one.role == role then ids[#ids + 1] = one.facts.id end
     end
     if not gets_traffic(before, role, started.roles[role.name].id) then
-      self.proxy:drain(host, container.route_name(self.config.service, role.name), ids, role.route)
+      drain(self, host, container.route_name(self.config.service, role.name), ids, role)
     end
   end
   side_by_side(old, "stop", function(one) stop(host, one.facts.id, one.role) end)

@@ -169,7 +169,8 @@ function Run:step(name, declaration)
   end
   if not seen then self:_post { type = "step", ordinal = step.ordinal, name = name } end
   if not declaration.reads and not (context.plan and context.plan.ends_at_failure) then self.changing = true end
-  self:_report { type = "step.started", step = name, hosts = #step.hosts, ordinal = step.ordinal }
+  self:_report { type = "step.started", step = name, hosts = #step.hosts, ordinal = step.ordinal,
+    where = step.where }
   local began = task.now()
   if context.plan then context.plan:begin_step(name, declaration, step.hosts) end
   local ok, err = pcall(execute, self, step)

@@ -70,7 +70,7 @@ function M.new(name, declaration, localhost)
   end
   return {
     name = name, hosts = chosen, options = declaration, on_failure = mode,
-    timeout = text.duration_option(declaration.timeout, what .. ", timeout"), tasks = {},
+    timeout = text.duration_option(declaration.timeout, what .. ", timeout"), tasks = {}, where = fail.where(),
   }
 end
 
@@ -102,7 +102,7 @@ end
 
 local function with_place(err, step, host)
   err = fail.normal(err)
-  err.step = err.step or step.name
+  err.step, err.where = err.step or step.name, err.where or step.where
   if host.name ~= "local" then err.host = err.host or host.name end
   return err
 end

@@ -15,6 +15,7 @@ end
 
 local function undo_task(run, step, host, record)
   run:_append { type = "task", step = step.ordinal, host = host.name, state = "undo_started", attempt = record.attempt }
+  run:_report { type = "task.started", step = step.name, host = host.name, undo = true }
   local began = task.now()
   local ok, err = pcall(task.within, math.max(step.timeout or 0, DEFAULT_DEADLINE),
     ("undo of %s on %s"):format(step.name, host.name), function() run:_perform(step, host, true, record.result) end)

@@ -27,6 +27,10 @@ local guarded = {}  -- face → which of its calls are what
 --- @param new Keeper?
 function M.set_keeper(new) keeper = new end
 
+--- Whether calls go to a keeper: what is done now is no deploy.
+--- @return boolean
+function M.is_kept() return keeper ~= nil end
+
 local function set(names)
   local out = {}
   for _, name in ipairs(names or {}) do out[name] = true end

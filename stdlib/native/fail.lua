@@ -52,6 +52,10 @@ function M.wrap(kind, message, cause, fields)
   raw.raise(err)
 end
 
+--- "file:line" of the nearest caller outside the stdlib: the recipe's line; nil where there is none.
+--- @return string? where
+M.where = raw.where
+
 --- Where in a line of a file a word stands.
 --- @param path string
 --- @param line integer

@@ -19,6 +19,7 @@ local STDERR_KEPT = 4096
 --- @field timeout? string                            "30s"; raises `timeout`
 --- @field output_limit? integer                      bytes, 16 MiB unless told; more raises `process.output_limit`
 --- @field grace? string                              between TERM and KILL when it is ended; "2s" unless told
+--- @field tell? string                              its lines are reported as output of the host of this name
 --- @field on_line? fun(line: string, output: "stdout"|"stderr")  each line while it runs; may wait
 --- @field reads? boolean                             it changes nothing, so that a plan runs it
 --- @field planned? string                            what it is taken to print in a plan that does not run it

@@ -36,6 +36,7 @@ local M = {}
 --- @field lines? SshLines        see `M.lines`
 --- @field reads? boolean         it changes nothing there, so that a plan runs it
 --- @field planned? string        what it is taken to print in a plan that does not run it
+--- @field tell? string           its lines are reported as output of the host of this name
 
 --- @class SshPutOptions
 --- @field mode? string           octal, such as "0644"; default: the replaced file's, else "0644"

@@ -11,11 +11,11 @@ WaitHealthy::WaitHealthy(Client& client, Request request, Expectation expectatio
     : client_(client),
       request_(as_probe(std::move(request))),
       expectation_(std::move(expectation)),
-      patience_(patience),
+      patience_(std::move(patience)),
       pause_timer_(client.loop()),
       attempt_timer_(client.loop()),
       deadline_timer_(client.loop()),
-      random_(patience.seed != 0 ? patience.seed : std::random_device{}()) {}
+      random_(patience_.seed != 0 ? patience_.seed : std::random_device{}()) {}
 
 double WaitHealthy::elapsed_ms() const {
   return std::chrono::duration<double, std::milli>(core::Loop::now() - begun_).count();
@@ -73,6 +73,10 @@ void WaitHealthy::answered(core::Result<Reply> reply) {
 void WaitHealthy::failed(std::string text, core::Milliseconds interval) {
   in_a_row_ = 0;
   history_.add(elapsed_ms(), std::move(text));
+  if (patience_.on_failure) {
+    const auto took = std::chrono::duration<double, std::milli>(core::Loop::now() - asked_).count();
+    patience_.on_failure(history_.attempts(), history_.last(), took);
+  }
   pause(delay(interval));
 }
 

@@ -1,6 +1,7 @@
 // Asks again until an address is healthy, or tells the whole story of why it is not.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <random>
@@ -22,6 +23,8 @@ struct Patience {
   std::optional<core::Milliseconds>
       within;              ///< in all; without it only the task's deadline ends the waiting, storyless
   std::uint32_t seed = 0;  ///< of the jitter; 0: from the machine
+  /// Hears of each attempt that failed: its number, what came back in one line, and how long that took.
+  std::function<void(std::uint64_t attempt, const std::string& outcome, double ms)> on_failure;
 };
 
 struct Healthy {

@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <string_view>
 #include <utility>
 
 #include "report/error_text.hpp"
-#include "report/github.hpp"
+#include "report/event.hpp"
 #include "report/plan_text.hpp"
 
 namespace deployrun::report {
@@ -17,27 +18,6 @@ constexpr core::Milliseconds kSilence{30'000};
 constexpr std::size_t kWidestHost = 32;
 constexpr std::size_t kStates = 11;    // "undo failed"
 constexpr std::size_t kDuration = 11;  // "59 min 59 s"
-
-std::string text_of(const Json& event, const char* key) {
-  const auto found = event.find(key);
-  if (found == event.end() || found->is_null()) return {};
-  return found->is_string() ? found->get<std::string>() : json::dump(*found);
-}
-
-std::int64_t integer_of(const Json& event, const char* key, std::int64_t fallback = 0) {
-  const auto found = event.find(key);
-  return found != event.end() && found->is_number() ? static_cast<std::int64_t>(found->get<double>()) : fallback;
-}
-
-bool flag_of(const Json& event, const char* key) {
-  const auto found = event.find(key);
-  return found != event.end() && found->is_boolean() && found->get<bool>();
-}
-
-std::string host_of(const Json& event) {
-  const std::string host = text_of(event, "host");
-  return host.empty() ? "local" : host;
-}
 
 std::string padded(std::string text, std::size_t width) {
   if (text.size() < width) text.append(width - text.size(), ' ');
@@ -75,31 +55,26 @@ constexpr std::array<Ending, 7> kEndings{
      {"needs_person", "failed after ", " and could not be undone: a person has to look at it", Ink::red},
      {"interrupted", "stopped after ", "; the run is unfinished", Ink::red}}};
 
-std::string bytes_text(std::int64_t bytes) {
-  if (bytes < 1'000'000) return std::to_string((bytes + 999) / 1000) + " kB";
-  return std::to_string(bytes / 1'000'000) + " MB";
-}
-
-std::string progress_text(const Json& event) {
-  std::string text = text_of(event, "note");
-  const auto total = integer_of(event, "total");
-  const auto bytes = integer_of(event, "bytes");
-  if (text.empty() && total > 0) text = bytes_text(bytes) + " of " + bytes_text(total);
-  if (text.empty() && bytes > 0) text = bytes_text(bytes);
-  return text;
+std::int64_t unix_seconds() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::seconds>(now).count();
 }
 
 }  // namespace
 
-Lines::Lines(Output& output, LinesOptions options) : output_(output), options_(options), said_(core::Loop::now()) {
-  output_.on_dropped([](std::size_t lines) {
+Lines::Lines(Output& output, LinesOptions options)
+    : Lines([&output](std::string_view text, bool keep) { output.write(text, keep); }, std::move(options)) {
+  output.on_dropped([](std::size_t lines) {
     return "  (" + count(static_cast<std::int64_t>(lines), "line") + " dropped: the reader was too slow)\n";
   });
 }
 
+Lines::Lines(Write write, LinesOptions options)
+    : write_(std::move(write)), options_(std::move(options)), said_(core::Loop::now()) {}
+
 void Lines::event(const Json& event) {
   using Handler = void (Lines::*)(const Json&);
-  static constexpr std::array<std::pair<std::string_view, Handler>, 16> kHandlers{{
+  static constexpr std::array<std::pair<std::string_view, Handler>, 18> kHandlers{{
       {"run.started", &Lines::run_started},
       {"run.finished", &Lines::run_finished},
       {"step.started", &Lines::step_started},
@@ -108,6 +83,8 @@ void Lines::event(const Json& event) {
       {"task.finished", &Lines::task_finished},
       {"task.output", &Lines::task_output},
       {"pull.progress", &Lines::progress},
+      {"task.progress", &Lines::progress},
+      {"task.waiting", &Lines::waiting},
       {"probe.failed", &Lines::probe_failed},
       {"log", &Lines::log},
       {"print", &Lines::print},
@@ -124,7 +101,7 @@ void Lines::event(const Json& event) {
 }
 
 void Lines::say(const std::string& text) {
-  output_.write(text);
+  write_(text, false);
   said_ = core::Loop::now();
   blank_ = text == "\n";
 }
@@ -133,8 +110,14 @@ void Lines::gap() {
   if (!blank_) say("\n");
 }
 
+void Lines::start_group(const std::string& title) {
+  if (options_.ci == Ci::none) return say(paint(title, Ink::bold, options_.color) + "\n");
+  say(fold_start(options_.ci, title, ++groups_, unix_seconds()));
+  group_ = true;
+}
+
 void Lines::end_group() {
-  if (std::exchange(group_, false)) say(end_group_line());
+  if (std::exchange(group_, false)) say(fold_end(options_.ci, groups_, unix_seconds()));
 }
 
 void Lines::run_started(const Json& event) {
@@ -159,12 +142,7 @@ void Lines::step_started(const Json& event) {
   if (flag_of(event, "undo")) title = "undo: " + title;
   end_group();
   gap();
-  if (options_.github) {
-    say(group_line(title));
-    group_ = true;
-  } else {
-    say(paint(title, Ink::bold, options_.color) + "\n");
-  }
+  start_group(title);
   if (event.contains("hosts") && event["hosts"].is_number() && integer_of(event, "hosts") == 0)
     say("  no host takes part\n");
 }
@@ -222,6 +200,14 @@ void Lines::progress(const Json& event) {
   if (options_.verbosity >= 1 && !text.empty()) say("  " + padded(host_of(event), width_) + "  " + text + "\n");
 }
 
+void Lines::waiting(const Json& event) {
+  std::string text = "waiting for " + waiting_text(event);
+  if (const auto found = running_.find(host_of(event)); found != running_.end()) found->second.progress = text;
+  if (options_.verbosity < 1) return;
+  if (const auto left = integer_of(event, "left_ms"); left > 0) text += ", at most " + duration(left);
+  say("  " + padded(host_of(event), width_) + "  " + text + "\n");
+}
+
 void Lines::probe_failed(const Json& event) {
   if (options_.verbosity < 1) return;
   task_line(host_of(event), "probe", Ink::dim, integer_of(event, "ms"), text_of(event, "outcome"));
@@ -237,7 +223,9 @@ void Lines::log(const Json& event) {
   if (warning) head = paint("warning: ", Ink::yellow, options_.color);
   if (bad) head = paint("error: ", Ink::red, options_.color);
   const std::string host = text_of(event, "host");
-  say("  " + head + (host.empty() ? "" : host + ": ") + indent_rest(text_of(event, "message"), 4) + "\n");
+  const std::string message = (host.empty() ? "" : host + ": ") + text_of(event, "message");
+  say("  " + head + indent_rest(message, 4) + "\n");
+  if (warning && options_.ci == Ci::github) say(annotation("warning", {}, "deployrun", message));
 }
 
 void Lines::print(const Json& event) {
@@ -254,7 +242,7 @@ void Lines::print(const Json& event) {
     }
     text = prefix + prefixed;
   }
-  output_.write(text + "\n", true);
+  write_(text + "\n", true);
   blank_ = false;
 }
 
@@ -264,11 +252,15 @@ void Lines::error(const Json& event) {
   const Json& error = event["error"];
   if (!error.is_object()) return say("error: " + error_line_text(error) + "\n");
   say(error_text(error, options_.color));
-  if (options_.github) {
-    std::string title = text_of(error, "host");
-    if (const auto step = text_of(error, "step"); !step.empty()) title += (title.empty() ? "" : ": ") + step;
-    say(error_line(title.empty() ? "deployrun" : title, text_of(error, "message")));
-  }
+  annotate(error);
+}
+
+void Lines::annotate(const Json& error) {
+  if (options_.ci != Ci::github) return;
+  std::string title = text_of(error, "host");
+  if (const auto step = text_of(error, "step"); !step.empty()) title += (title.empty() ? "" : ": ") + step;
+  say(annotation("error", place_of(where_of(error), options_.root), title.empty() ? "deployrun" : title,
+                 text_of(error, "message")));
 }
 
 void Lines::shipped(const Json& event) {
@@ -291,7 +283,7 @@ void Lines::observed(const Json& event) {
 
 void Lines::plan_step(const Json& event) {
   gap();
-  output_.write(plan_step_text(event, options_.color), true);  // it was asked for, as what `print` says
+  write_(plan_step_text(event, options_.color), true);  // it was asked for, as what `print` says
   blank_ = false;
 }
 
@@ -324,6 +316,8 @@ void Lines::run_finished(const Json& event) {
     for (const Json& each : *next)
       say("  next: " + (each.is_string() ? each.get<std::string>() : json::dump(each)) + "\n");
   }
+  if (const std::string log = options_.log && state != "done" ? options_.log() : ""; !log.empty())
+    say("  log:  " + log + "\n");
   counts_.clear();
 }
 

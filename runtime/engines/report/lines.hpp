@@ -2,9 +2,13 @@
 // task, an error told once and whole, a last line that says how it went. docs/events.md shows a sample.
 #pragma once
 
+#include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
+#include <string_view>
 
+#include "report/ci.hpp"
 #include "report/output.hpp"
 #include "report/sink.hpp"
 #include "report/style.hpp"
@@ -16,14 +20,20 @@ struct LinesOptions {
   /// messages; 2: also the output of what runs on the hosts; 3: also trace messages.
   int verbosity = 0;
   bool color = false;
-  bool github = false;  ///< fold steps and annotate errors (GITHUB_ACTIONS)
-  bool data = true;     ///< false: `print` events go elsewhere (with --json)
+  Ci ci = Ci::none;                  ///< whose marks fold steps; GitHub also gets annotations
+  std::filesystem::path root;        ///< of the repository, for the places in annotations; empty: where we are
+  bool data = true;                  ///< false: `print` events go elsewhere (with --json)
+  std::function<std::string()> log;  ///< the run's log file, shown when it fails; may be empty, or give an empty text
 };
 
 class Lines final : public Sink {
  public:
+  /// Takes whole lines; `keep`: data, which must not be dropped.
+  using Write = std::function<void(std::string_view text, bool keep)>;
+
   /// `output` outlives the sink.
   Lines(Output& output, LinesOptions options);
+  Lines(Write write, LinesOptions options);
   void event(const Json& event) override;
   /// Names what is still running when nothing was said for a while.
   void tick(core::Instant now) override;
@@ -37,6 +47,7 @@ class Lines final : public Sink {
   void task_finished(const Json& event);
   void task_output(const Json& event);
   void progress(const Json& event);
+  void waiting(const Json& event);
   void probe_failed(const Json& event);
   void log(const Json& event);
   void print(const Json& event);
@@ -50,20 +61,23 @@ class Lines final : public Sink {
   void task_line(const std::string& host, const std::string& word, Ink ink, std::int64_t ms, const std::string& note);
   void say(const std::string& text);
   void gap();  // one empty line, never two
+  void start_group(const std::string& title);
   void end_group();
+  void annotate(const Json& error);
 
   struct Running {
     core::Instant since;
     std::string progress;
   };
 
-  Output& output_;
+  Write write_;
   LinesOptions options_;
   std::size_t width_ = 5;  // of the host column: grows, never shrinks
   std::map<std::string, Running> running_;
   std::map<std::string, int> counts_;  // state of a task → how many ended so
   core::Instant said_;
   bool group_ = false;
+  int groups_ = 0;
   bool blank_ = true;
 };
 

@@ -34,6 +34,8 @@ class Output {
 
   /// True while data's producer should wait.
   bool full() const noexcept { return buffer_.size() > limit_ / 2 && !closed_; }
+  /// True while the reader has not taken all that was written in earlier turns of the loop.
+  bool pending() const noexcept { return retry_.active(); }
   /// True once the reader is gone; everything is dropped from then on.
   bool closed() const noexcept { return closed_; }
 

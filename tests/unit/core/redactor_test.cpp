@@ -130,6 +130,18 @@ TEST_CASE("registering twice changes nothing") {
   CHECK(redactor.redact("one value") == "[secret:A]");
 }
 
+TEST_CASE("who masks by itself hears of every form once") {
+  Redactor redactor;
+  std::vector<std::string> heard;
+  redactor.on_form([&](std::string_view form) { heard.emplace_back(form); });
+  redactor.add(Secret("A", std::string("one value")));
+  redactor.add(Secret("B", std::string("one value")));
+  redactor.add(Secret("SHORT", std::string("1234")));
+  const auto forms = redactor.forms();
+  CHECK(heard == std::vector<std::string>(forms.begin(), forms.end()));
+  CHECK(heard.at(0) == "one value");
+}
+
 TEST_CASE("the stream holds back only a possible beginning") {
   Redactor redactor;
   redactor.add(Secret("A", std::string("s3cr3t-value")));

@@ -209,7 +209,7 @@ TEST_CASE("a retry and a step done before") {
 }
 
 TEST_CASE("GitHub Actions get folds and one annotation per error") {
-  const std::string text = page(bad_deploy(), {.github = true});
+  const std::string text = page(bad_deploy(), {.ci = Ci::github});
   CHECK(text.starts_with("::group::start the new container\n  web2   failed"));
   CHECK(text.find("::endgroup::\n\n::group::undo: start the new container\n") != std::string::npos);
   CHECK(text.find("::endgroup::\n\nerror: shop-web") != std::string::npos);

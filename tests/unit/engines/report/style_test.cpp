@@ -3,8 +3,6 @@
 #include <catch2/catch_test_macros.hpp>
 #include <map>
 
-#include "report/github.hpp"
-
 using namespace deployrun::report;
 
 TEST_CASE("colour: the option, then the environment, then the terminal") {
@@ -34,9 +32,4 @@ TEST_CASE("durations read well at every size") {
   CHECK(duration(59'960) == "1 min 00 s");
   CHECK(duration(65'000) == "1 min 05 s");
   CHECK(duration(7'380'000) == "2 h 03 min");
-}
-
-TEST_CASE("what goes into a workflow command cannot end it or begin another") {
-  CHECK(escape_command("50%\r\n::set-output", false) == "50%25%0D%0A::set-output");
-  CHECK(escape_command("web1: a, b", true) == "web1%3A a%2C b");
 }
