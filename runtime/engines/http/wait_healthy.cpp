@@ -92,8 +92,9 @@ void WaitHealthy::pause(core::Milliseconds delay) {
 }
 
 void WaitHealthy::give_up() {
-  if (asking_) {
-    const auto waited = std::chrono::round<core::Milliseconds>(core::Loop::now() - asked_);
+  const auto waited = std::chrono::round<core::Milliseconds>(core::Loop::now() - asked_);
+  // An attempt that has only just begun tells nothing that those before it did not.
+  if (asking_ && (history_.attempts() == 0 || waited >= patience_.interval)) {
     history_.add(elapsed_ms(), "no answer yet after " + core::format_duration(waited));
     last_status_ = 0;
   }
