@@ -69,7 +69,7 @@ local APP_KEYS = {
   network = { "string", pattern = "^[%w][%w_.-]+$", words = "letters, digits, _, . and -" },
   proxy = { "map", keys = PROXY_KEYS },
   secrets = { "list", of = { "either", options = { { "string" }, { "map", keys = SECRET_SOURCE } } } },
-  retain = { "integer", least = 1 }, pull = { "string", choices = { "missing", "always" } },
+  retain = { "integer", least = 1 }, pull = { "string", choices = { "missing", "always", "ship" } },
 }
 for key, node in pairs(CONTAINER_KEYS) do
   ROLE_KEYS[key], APP_KEYS[key] = node, node
@@ -338,7 +338,7 @@ end
 --- @field network string
 --- @field proxy { kind: string, image: string?, http_port: integer?, https_port: integer?, bind: string?,
 ---        name: string? }  name: of its container
---- @field pull "missing"|"always"
+--- @field pull "missing"|"always"|"ship"
 --- @field retain integer     stopped releases kept on each host
 --- @field secrets (string|SecretSource)[]
 --- @field file string

@@ -5,6 +5,7 @@
 local container = require "deploy.container"
 local fail = require "native.fail"
 local health = require "deploy.health"
+local hosts = require "deploy.host"
 local json = require "native.json"
 local pick = require "deploy.pick"
 local report = require "native.report"
@@ -30,6 +31,8 @@ local function running(facts) return facts ~= nil and facts.state == "running" e
 function Release:needs_pull(before) return before.image == nil or self.config.pull == "always" end
 
 --- Fetches a version's image where it is not there: a version is what its tag meant first (`pull: always` asks again).
+--- With `pull: ship` this machine's engine has it, and the layers that the server lacks travel over the connection:
+--- no registry.
 --- @async
 --- @param host Host
 --- @param version string
@@ -37,10 +40,20 @@ function Release:needs_pull(before) return before.image == nil or self.config.pu
 --- @return { unchanged: boolean, note: string? }
 function Release:pull(host, version, before)
   if not self:needs_pull(before) then return { unchanged = true, note = "it is there" } end
+  if self.config.pull == "ship" then return self:_ship(host, version) end
   local pulled = host.docker:pull(self:image(version), {
     credentials = self._credentials, on_progress = report.progress(host, "pull.progress"),
   })
   return { unchanged = pulled.changed == false }
+end
+
+function Release:_ship(host, version)
+  local shipped = host.docker:ship(self:image(version), {
+    from = hosts.localhost.docker, on_progress = report.progress(host, "pull.progress"),
+  })
+  if not shipped.changed then return { unchanged = true, note = "it is there" } end
+  return { unchanged = false, note = ("%d of %d layers, %.1f MiB"):format(shipped.sent, shipped.layers,
+    shipped.bytes / 1048576) }
 end
 
 --- IDs of the images on a server that have no name.
@@ -66,6 +79,7 @@ end
 --- The engine goes on for a moment with a pull that nobody waits for any more, and keeps its image nameless (20.10
 --- does where the layers are there). Pulled again it gets the name by which it can be told from somebody else's.
 function Release:_finish_pull(host, version, before)
+  if self.config.pull == "ship" then return end
   local docker = host.docker
   for look = 1, LATE_LOOKS do
     local now = try(docker.inspect_image, docker, self:image(version))

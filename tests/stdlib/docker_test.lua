@@ -1,4 +1,6 @@
 local docker = require "native.docker"
+local files = require "native.files"
+local process = require "native.process"
 local secret = require "native.secret"
 local test = require "test"
 
@@ -37,4 +39,31 @@ test.it("asks nothing for names that cannot be", function()
     test.equal(err.kind, "usage")
   end
   test.equal(engine:requests(), 0)
+end)
+
+test.it("ships from this machine's engine where an app says so, and names a missing image first", function()
+  local folder = process.run({ "mktemp", "-d" }).stdout:gsub("%s+$", "")
+  local app = [[deploy.app { service = "shop", image = "shop", hosts = { "10.0.0.5" }, pull = "ship" }]]
+  local recipe = files.read("recipes/prod.lua"):gsub('deploy%.app "[^"]*"', function() return app end)
+  files.write(folder .. "/ship.lua", recipe, { mode = "0644" })
+  local function rehearsed(images)
+    return test.rehearse { recipe = folder .. "/ship.lua", hosts = { ["local"] = { images = images } } }
+  end
+  local result = rehearsed({ "shop:v1" }):run("deploy", { version = "v1" })
+  test.equal(result.state, "done")
+  test.equal(result:commands("10.0.0.5", "pull the image"), { "docker load" })
+  local missing = rehearsed({}):run("deploy", { version = "v1" })
+  test.ok(missing.state ~= "done")
+  test.equal(missing.error.kind, "docker.not_found")
+  files.remove(folder, { recursive = true })
+end)
+
+test.it("knows which calls of an engine change it", function()
+  local kinds = require("native.door").kinds("docker")
+  for _, name in ipairs { "get_archive", "read", "stats", "disk_usage", "events" } do
+    test.ok(kinds.reads[name], name)
+  end
+  for _, name in ipairs { "ship", "put_archive", "write", "prune" } do
+    test.ok(not kinds.reads[name] and not kinds.free[name], name)
+  end
 end)

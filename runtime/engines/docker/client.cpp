@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 
 #include "core/text.hpp"
 #include "http/expect.hpp"
@@ -24,6 +25,20 @@ bool mentions(std::string_view text, std::initializer_list<std::string_view> wor
   return std::any_of(words.begin(), words.end(), [&](std::string_view word) { return lower.find(word) != lower.npos; });
 }
 
+/// The number after the "1." that follows `words`.
+std::optional<int> api_after(std::string_view text, std::string_view words) {
+  const std::size_t at = text.find(words);
+  if (at == text.npos) return {};
+  text.remove_prefix(at + words.size());
+  int number = 0;
+  if (text.rfind("1.", 0) != 0) return {};
+  const auto [end, wrong] = std::from_chars(text.data() + 2, text.data() + text.size(), number);
+  return wrong == std::errc{} ? std::optional<int>(number) : std::nullopt;
+}
+
+constexpr std::string_view kTooOld = "Minimum supported API version is ";
+constexpr std::string_view kTooNew = "Maximum supported API version is ";
+
 }  // namespace
 
 Client::Client(http::Client& http, Endpoint endpoint) : http_(http), endpoint_(std::move(endpoint)) {
@@ -34,7 +49,7 @@ http::Request Client::request(const Ask& ask) {
   ++requests_;
   http::Request request;
   request.method = ask.method;
-  request.url = std::string("http://docker/") + kVersion + ask.path;
+  request.url = "http://docker/v1." + std::to_string(api(ask)) + ask.path;
   char separator = '?';
   for (const auto& [key, value] : ask.query) {
     request.url += separator + key + '=' + core::percent_encode(value);
@@ -68,6 +83,15 @@ core::Error Client::refused(const Ask& ask, const http::Reply& reply) const {
     case 404: error.kind = "docker.not_found"; break;
     case 409: error.kind = "docker.conflict"; break;
     default: break;
+  }
+  if (reply.status == 400 && (api_after(why, kTooOld) || api_after(why, kTooNew))) {
+    error.kind = "docker.version";
+    error.hint = api_after(why, kTooNew) ? "the engine is too old for this: Docker 20.10 and later are known"
+                                         : "the engine is newer than this program: update deployrun";
+    if (ask.least_api > kOldest) {
+      error.message = ask.what + ": needs Engine API 1." + std::to_string(ask.least_api) + ", and the engine's is 1." +
+                      std::to_string(api_after(why, kTooNew).value_or(0));
+    }
   }
   if (mentions(why, {"port is already allocated", "address already in use"})) {
     error.hint = "another container or program of this host uses the published port";
@@ -108,20 +132,36 @@ core::Error Client::misunderstood(const Ask& ask, const std::string& why) const 
           .host = endpoint_.host};
 }
 
-Answer::Answer(ClientPtr client, Ask ask)
-    : client_(std::move(client)), ask_(std::move(ask)), call_(client_->http(), client_->request(ask_)) {}
+bool Client::adapt(const http::Reply& reply, int asked) {
+  if (reply.status != 400) return false;
+  const auto oldest = api_after(engine_message(reply), kTooOld);
+  if (!oldest || *oldest <= asked || *oldest > kNewest) return false;
+  api_ = std::max(api_, *oldest);
+  return true;
+}
 
-void Answer::start(Done done) {
-  call_.start([this, done = std::move(done)](core::Result<http::Reply> reply) mutable {
+Answer::Answer(ClientPtr client, Ask ask) : client_(std::move(client)), ask_(std::move(ask)) {}
+
+void Answer::start(Done done) { send(std::move(done)); }
+
+void Answer::send(Done done) {
+  const int asked = client_->api(ask_);
+  // The call before has completed: it may go.
+  call_ = std::make_unique<http::Call>(client_->http(), client_->request(ask_));
+  call_->start([this, asked, done = std::move(done)](core::Result<http::Reply> reply) mutable {
     auto tell = std::move(done);  // `done` may destroy this
     if (!reply) return tell(client_->unreachable(ask_, std::move(reply).error()));
+    if (!ask_.upload && client_->adapt(*reply, asked)) return send(std::move(tell));
+    client_->settle();
     if ((reply->status < 200 || reply->status > 299) && reply->status != 304)
       return tell(client_->refused(ask_, *reply));
     tell(std::move(reply));
   });
 }
 
-void Answer::cancel() noexcept { call_.cancel(); }
+void Answer::cancel() noexcept {
+  if (call_) call_->cancel();
+}
 
 Op<Json> ask_json(ClientPtr client, Ask ask) {
   return chain<Json>([client, ask](Chain<Json>& steps) {
@@ -145,6 +185,16 @@ Op<core::Unit> ask_unit(ClientPtr client, Ask ask) {
   return chain<core::Unit>([client, ask](Chain<core::Unit>& steps) {
     steps.then<http::Reply>(std::make_unique<Answer>(client, ask),
                             [&steps](const http::Reply&) { steps.finish(core::Unit{}); });
+  });
+}
+
+Op<core::Unit> settle(ClientPtr client) {
+  return chain<core::Unit>([client](Chain<core::Unit>& steps) {
+    if (client->settled()) return steps.finish(core::Unit{});
+    // A list that is empty: `/_ping` itself asks for no version.
+    Ask ask{.what = "ask the engine", .path = "/containers/json"};
+    ask.query = {{"limit", "1"}};
+    steps.then<Json>(ask_json(client, ask), [&steps](const Json&) { steps.finish(core::Unit{}); });
   });
 }
 

@@ -2,6 +2,7 @@
 // business of images.hpp, containers.hpp, networks.hpp and volumes.hpp.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -39,18 +40,24 @@ struct Ask {
   http::Headers headers{};
   std::shared_ptr<http::Upload> upload{};
   std::function<http::Flow(const http::Reply&, std::string_view)> on_body{};
+  int least_api = 0;  ///< the number after "1." from which on engines know what is asked
 };
 
-/// Speaks Engine API v1.41 (Docker 20.10 and later, Podman's compatible socket). Connections are kept alive; several
-/// requests may be in flight, each on a connection of its own. Shared by the operations that use it.
+/// Speaks the Engine API of Docker 20.10 and later and of Podman's compatible socket. A question is put in the oldest
+/// version that both sides know and that has what it asks for: what all engines answer alike. An engine that has given
+/// up ours says which its oldest is, and is asked again in that. Connections are kept alive; several requests may be in
+/// flight, each on a connection of its own. Shared by the operations that use it.
 ///
 /// Error kinds of all operations: `docker.connect` (no engine there), `docker.denied` (the socket refuses this user),
 /// `docker.lost` (the connection broke), `docker.not_found`, `docker.conflict`, `docker.invalid` (the engine refuses
 /// the request), `docker.auth` (the registry refuses the credentials), `docker.pull`, `docker.engine` (the engine
-/// failed), `docker.protocol` (not understood), `usage`, `cancelled`. Details: `status` where the engine answered.
+/// failed), `docker.protocol` (not understood), `docker.version` (an API that one side does not know), `usage`,
+/// `cancelled`. Details: `status` where the engine answered.
 class Client {
  public:
-  static constexpr const char* kVersion = "v1.41";
+  // Engine API 1.x that we know: Docker 20.10 to 29.
+  static constexpr int kOldest = 41;
+  static constexpr int kNewest = 52;
 
   Client(http::Client& http, Endpoint endpoint);
   Client(const Client&) = delete;
@@ -63,6 +70,14 @@ class Client {
   http::Client& http() noexcept { return http_; }
   http::Request request(const Ask& ask);
   core::Error refused(const Ask& ask, const http::Reply& reply) const;
+  /// The version a question goes out in, as the number after "1.".
+  int api(const Ask& ask) const noexcept { return std::max(api_, ask.least_api); }
+  /// Whether `reply` says that version `asked` is older than the engine's oldest, and that one is known to us: ask
+  /// again.
+  bool adapt(const http::Reply& reply, int asked);
+  /// An engine has answered us: a body that can be sent only once is safe from a refusal of the version.
+  bool settled() const noexcept { return settled_; }
+  void settle() noexcept { settled_ = true; }
   core::Error unreachable(const Ask& ask, core::Error error) const;
   core::Error misunderstood(const Ask& ask, const std::string& why) const;
 
@@ -71,6 +86,8 @@ class Client {
   Endpoint endpoint_;
   std::shared_ptr<http::Route> route_;
   std::uint64_t requests_ = 0;
+  int api_ = kOldest;
+  bool settled_ = false;
 };
 
 using ClientPtr = std::shared_ptr<Client>;
@@ -81,12 +98,16 @@ class Answer final : public core::Operation<http::Reply> {
   Answer(ClientPtr client, Ask ask);
   void start(Done done) override;
   void cancel() noexcept override;
-  void resume() { call_.resume(); }
+  void resume() {
+    if (call_) call_->resume();
+  }
 
  private:
+  void send(Done done);
+
   ClientPtr client_;
   Ask ask_;
-  http::Call call_;
+  std::unique_ptr<http::Call> call_;
 };
 
 /// As Answer, the body read as JSON; null for an empty one.
@@ -94,6 +115,9 @@ Op<Json> ask_json(ClientPtr client, Ask ask);
 /// As Answer; false for 304 «not modified».
 Op<bool> ask_changed(ClientPtr client, Ask ask);
 Op<core::Unit> ask_unit(ClientPtr client, Ask ask);
+
+/// Before a body that can be sent only once: makes sure that the version is agreed on.
+Op<core::Unit> settle(ClientPtr client);
 
 /// The engine is there: its API version ("1.41").
 Op<std::string> ping(ClientPtr client);

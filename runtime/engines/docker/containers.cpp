@@ -1,5 +1,6 @@
 #include "docker/containers.hpp"
 
+#include "docker/networks.hpp"
 #include "docker/reference.hpp"
 #include "docker/shape.hpp"
 
@@ -17,21 +18,56 @@ void add_grace(Ask& ask, std::optional<std::chrono::seconds> grace) {
 
 }  // namespace
 
+namespace {
+
+Created created_shape(const Json& made) {
+  Created created{.id = text_at(made, "Id"), .warnings = {}};
+  if (const auto warnings = made.find("Warnings"); warnings != made.end() && warnings->is_array()) {
+    for (const Json& one : *warnings) {
+      if (one.is_string()) created.warnings.push_back(one.get<std::string>());
+    }
+  }
+  return created;
+}
+
+using Endpoints = std::vector<NetworkEndpoint>;
+
+/// Joins the further networks one after the other; where one fails, the container goes again.
+void join_networks(Chain<Created>& steps, const ClientPtr& client, Created created, const Endpoints& left) {
+  if (left.empty()) return steps.finish(std::move(created));
+  const NetworkEndpoint& next = left.front();
+  Ask ask{.what = "connect to network " + next.network,
+          .method = "POST",
+          .path = "/networks/" + name_part(next.network) + "/connect",
+          .body = connect_body(created.id, next)};
+  if (next.gateway_priority) ask.least_api = 48;
+  // 20.10 takes a network that it does not know and fails when the container is started.
+  auto join = chain<core::Unit>([client, ask, network = next.network](Chain<core::Unit>& both) {
+    both.then<Json>(inspect_network(client, network), [&both, client, ask](const Json&) {
+      both.then<core::Unit>(ask_unit(client, ask), [&both](core::Unit) { both.finish(core::Unit{}); });
+    });
+  });
+  steps.any<core::Unit>(std::move(join), [&steps, client, created, left](core::Result<core::Unit> joined) {
+    if (joined) return join_networks(steps, client, created, Endpoints(left.begin() + 1, left.end()));
+    auto gone = remove_container(client, created.id, true, true);
+    steps.any<core::Unit>(std::move(gone),
+                          [&steps, error = joined.error()](const core::Result<core::Unit>&) { steps.finish(error); });
+  });
+}
+
+}  // namespace
+
 Op<Created> create_container(ClientPtr client, const ContainerSpec& spec) {
   Ask ask{.what = "create container " + (spec.name.empty() ? spec.image : spec.name),
           .method = "POST",
           .path = "/containers/create"};
   if (!spec.name.empty()) ask.query = {{"name", name_part(spec.name)}};
+  if (!spec.platform.empty()) ask.query.emplace_back("platform", spec.platform);
   ask.body = create_body(spec);
-  return chain<Created>([client, ask](Chain<Created>& steps) {
-    steps.then<Json>(ask_json(client, ask), [&steps](const Json& made) {
-      Created created{.id = text_at(made, "Id"), .warnings = {}};
-      if (const auto warnings = made.find("Warnings"); warnings != made.end() && warnings->is_array()) {
-        for (const Json& one : *warnings) {
-          if (one.is_string()) created.warnings.push_back(one.get<std::string>());
-        }
-      }
-      steps.finish(std::move(created));
+  ask.least_api = least_api(spec);
+  return chain<Created>([client, ask, further = spec.endpoints](Chain<Created>& steps) {
+    steps.then<Json>(ask_json(client, ask), [&steps, client, further](const Json& made) {
+      join_networks(steps, client, created_shape(made), further);
     });
   });
 }

@@ -108,6 +108,22 @@ std::int64_t Reader::integer(const char* key, std::int64_t least, std::int64_t m
   return 0;
 }
 
+std::optional<std::int64_t> Reader::count(const char* key, std::int64_t least, std::int64_t most) {
+  if (!table_.is_object() || !table_.contains(key) || table_[key].is_null()) {
+    known_.emplace_back(key);
+    return {};
+  }
+  return integer(key, least, most);
+}
+
+std::string Reader::word(const char* key) {
+  const json::Json* value = take(key);
+  if (value == nullptr) return {};
+  if (auto text = scalar(*value)) return *text;
+  wrong(key, "a string or a number", *value);
+  return {};
+}
+
 bool Reader::boolean(const char* key) {
   const json::Json* value = take(key);
   if (value == nullptr) return false;
@@ -137,6 +153,25 @@ std::optional<Reader> Reader::part(const char* key) {
   return Reader(*value, key);
 }
 
+std::vector<Reader> Reader::parts(const char* key) {
+  const json::Json* value = take(key);
+  std::vector<Reader> all;
+  if (value == nullptr || is_empty_table(*value)) return all;
+  if (!value->is_array()) {
+    wrong(key, "a list of tables", *value);
+    return all;
+  }
+  for (const json::Json& one : *value)
+    all.emplace_back(one, std::string(key) + "[" + std::to_string(all.size() + 1) + "]");
+  return all;
+}
+
+void Reader::refuse(const char* key, const std::string& why) {
+  if (!table_.is_object() || !table_.contains(key)) return;
+  refused_.emplace_back(key);
+  problem(std::string(key) + ": " + why);
+}
+
 void Reader::close(Reader& part) {
   part.check_unknown();
   for (const std::string& text : part.problems_) {
@@ -148,6 +183,7 @@ void Reader::check_unknown() {
   if (!table_.is_object()) return;
   for (const auto& [key, value] : table_.items()) {
     if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
+    if (std::find(refused_.begin(), refused_.end(), key) != refused_.end()) continue;
     const auto near = core::nearest(key, known_);
     problem(key + " is unknown" + (near ? ", did you mean `" + *near + "`?" : ""));
   }

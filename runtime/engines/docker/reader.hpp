@@ -1,7 +1,6 @@
 // Reads a table of options and keeps every mistake, so that a person hears of all of them at once.
 #pragma once
 
-#include <limits>
 #include <map>
 #include <optional>
 #include <string>
@@ -25,12 +24,20 @@ class Reader {
   std::map<std::string, std::string> map(const char* key);
   double number(const char* key, double least, double most);
   std::int64_t integer(const char* key, std::int64_t least, std::int64_t most);
+  /// As `integer`, where 0 is a value and absent is none.
+  std::optional<std::int64_t> count(const char* key, std::int64_t least, std::int64_t most);
+  /// A string, number or boolean as text.
+  std::string word(const char* key);
   bool boolean(const char* key);
   /// As people write them: "10s".
   std::optional<core::Milliseconds> duration(const char* key);
   bool is_list(const char* key) const;
   /// The table under `key`; give it back with `close`.
   std::optional<Reader> part(const char* key);
+  /// The tables of a list; give each back with `close`.
+  std::vector<Reader> parts(const char* key);
+  /// What is wrong with a key that people may expect; `why` says what to do instead.
+  void refuse(const char* key, const std::string& why);
   void close(Reader& part);
 
   void problem(const std::string& text) { problems_.push_back(text); }
@@ -44,7 +51,7 @@ class Reader {
 
   const json::Json& table_;
   std::string where_;
-  std::vector<std::string> known_;
+  std::vector<std::string> known_, refused_;
   std::vector<std::string> problems_;
 };
 

@@ -1,86 +1,20 @@
 // A container's whole life on a real engine: load, pull, create, start, exec, logs, stop, remove; networks and volumes.
-// Everything made here carries a name of this process and is removed again, also when a test fails.
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include <array>
-#include <catch2/catch_test_macros.hpp>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
-#include <sstream>
-
-#include "../../unit/engines/http/scripted.hpp"
-#include "docker/containers.hpp"
-#include "docker/images.hpp"
-#include "docker/networks.hpp"
-#include "http/upload.hpp"
 #include "http/wait_healthy.hpp"
+#include "live.hpp"
 
 extern char** environ;
 
 using namespace deployrun;
 using docker::Json;
-using test::run;
+using live::Live;
+using live::run;
 
 namespace {
-
-constexpr const char* kSocket = "/var/run/docker.sock";
-
-std::string read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
-
-/// A ustar member.
-std::string tar_member(const std::string& name, const std::string& content, unsigned mode) {
-  std::array<char, 512> head{};
-  name.copy(head.data(), 100);
-  std::snprintf(head.data() + 100, 8, "%07o", mode);
-  std::snprintf(head.data() + 108, 8, "%07o", 0U);
-  std::snprintf(head.data() + 116, 8, "%07o", 0U);
-  std::snprintf(head.data() + 124, 12, "%011zo", content.size());
-  std::snprintf(head.data() + 136, 12, "%011o", 0U);
-  std::memset(head.data() + 148, ' ', 8);
-  head[156] = '0';
-  std::memcpy(head.data() + 257, "ustar\00000", 8);
-  unsigned sum = 0;
-  for (const char byte : head) sum += static_cast<unsigned char>(byte);
-  std::snprintf(head.data() + 148, 7, "%06o", sum);
-  std::string member(head.data(), head.size());
-  member += content;
-  member.append((512 - content.size() % 512) % 512, '\0');
-  return member;
-}
-
-/// `docker save`'s form of an image with one layer that holds busybox.
-std::string image_tar(const std::string& tag) {
-  // Unlike any other image of the machine, else there would be no layer to pull.
-  const std::string layer = tar_member("made-for", tag, 0644) +
-                            tar_member("bin/busybox", read_file("/usr/bin/busybox"), 0755) + std::string(1024, '\0');
-  const std::string config =
-      R"({"architecture":"amd64","os":"linux","config":{"Env":["PATH=/bin"],"Labels":{"made-by":"docker_live"}},)"
-      R"("rootfs":{"type":"layers","diff_ids":[]}})";
-  // The engine checks the layer's digest: the checksum program knows it.
-  const std::string folder = "/tmp/docker-live-" + std::to_string(::getpid());
-  std::filesystem::create_directories(folder);
-  std::ofstream(folder + "/layer.tar", std::ios::binary) << layer;
-  FILE* pipe = ::popen(("sha256sum " + folder + "/layer.tar").c_str(), "r");
-  std::array<char, 65> digest{};
-  REQUIRE(std::fread(digest.data(), 1, 64, pipe) == 64);
-  ::pclose(pipe);
-  std::filesystem::remove_all(folder);
-  Json parsed = Json::parse(config);
-  parsed["rootfs"]["diff_ids"] = {std::string("sha256:") + digest.data()};
-  const Json manifest = Json::array({{{"Config", "config.json"}, {"RepoTags", {tag}}, {"Layers", {"layer.tar"}}}});
-  return tar_member("layer.tar", layer, 0644) + tar_member("config.json", parsed.dump(), 0644) +
-         tar_member("manifest.json", manifest.dump(), 0644) + std::string(1024, '\0');
-}
 
 /// docker-registry on a loopback port, its data in a folder of its own.
 class Registry {
@@ -111,60 +45,6 @@ class Registry {
  private:
   std::string folder_;
   pid_t pid_ = 0;
-};
-
-struct Live {
-  core::Loop loop;
-  http::Client http{loop};
-  std::shared_ptr<docker::Client> client =
-      std::make_shared<docker::Client>(http, docker::Endpoint{.unix_socket = kSocket, .dial = {}, .host = "local"});
-  std::string prefix = "deployrun-live-" + std::to_string(::getpid());
-  std::string image = "127.0.0.1:5987/" + prefix + ":v1";
-
-  Live() {
-    if (::access(kSocket, R_OK | W_OK) != 0) SKIP("no Docker Engine on this machine");
-    auto tar = std::make_shared<http::Upload>();
-    tar->write(image_tar(image));
-    tar->finish();
-    const auto loaded = get(docker::load_images(client, tar));
-    REQUIRE(loaded == std::vector<std::string>{image});
-  }
-  ~Live() {
-    docker::ListOptions mine{.all = true, .labels = {"deployrun-live=" + prefix}, .name = {}, .states = {}};
-    auto list = docker::list_containers(client, mine);
-    if (const auto found = run(loop, *list)) {
-      for (const Json& one : *found) {
-        auto gone = docker::remove_container(client, one["id"], true, true);
-        (void)run(loop, *gone);
-      }
-    }
-    for (auto& gone : {docker::remove_image(client, image, true), docker::remove_image(client, image + "-copy", true)})
-      (void)run(loop, *gone);
-    for (auto& gone : {docker::remove_network(client, prefix), docker::remove_volume(client, prefix, true)})
-      (void)run(loop, *gone);
-  }
-  template <class T>
-  T get(docker::Op<T> operation) {
-    auto result = run(loop, *operation);
-    if (!result) FAIL(core::describe(result.error()));
-    return std::move(*result);
-  }
-  template <class T>
-  std::string kind(docker::Op<T> operation) {
-    auto result = run(loop, *operation);
-    if (!result) {
-      CHECK(result.error().host == "local");
-      return result.error().kind;
-    }
-    return "ok";
-  }
-  docker::ContainerSpec spec(Json table) {
-    table["image"] = image;
-    table["labels"]["deployrun-live"] = prefix;
-    auto parsed = docker::parse_spec(table);
-    if (!parsed) FAIL(core::describe(parsed.error()));
-    return *parsed;
-  }
 };
 
 }  // namespace

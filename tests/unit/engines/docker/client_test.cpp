@@ -75,6 +75,33 @@ TEST_CASE("the engine's refusals are told apart by status, with its own words") 
   CHECK(kind(503) == "docker.engine");
 }
 
+TEST_CASE("an engine that has given up our version is asked again in its oldest") {
+  Fixture f;
+  const std::string old =
+      R"({"message":"client version 1.41 is too old. Minimum supported API version is 1.44, please upgrade"})";
+  f.answers = {http_reply(400, old), http_reply(200, "[]")};
+  REQUIRE(f.get(docker::list_containers(f.client, {})));
+  CHECK(f.asked(0).rfind("GET /v1.41/containers/json", 0) == 0);
+  CHECK(f.asked(1).rfind("GET /v1.44/containers/json", 0) == 0);
+  REQUIRE(f.get(docker::list_containers(f.client, {})));
+  CHECK(f.asked(2).rfind("GET /v1.44/containers/json", 0) == 0);
+}
+
+TEST_CASE("an engine newer or older than anything known is named") {
+  Fixture f;
+  f.answers = {http_reply(
+      400, R"({"message":"client version 1.41 is too old. Minimum supported API version is 1.99, please upgrade"})")};
+  CHECK(f.failure(docker::list_containers(f.client, {})).kind == "docker.version");
+  const std::string young = R"({"message":"client version 1.44 is too new. Maximum supported API version is 1.41"})";
+  f.answers = {http_reply(400, young)};
+  docker::ContainerSpec spec;
+  spec.image = "a/b:c";
+  spec.health = docker::Health{.test = {"CMD-SHELL", "x"}, .start_interval = core::Milliseconds(500)};
+  const auto error = f.failure(docker::create_container(f.client, spec));
+  CHECK(error.kind == "docker.version");
+  CHECK(error.message == "create container a/b:c: needs Engine API 1.44, and the engine's is 1.41");
+}
+
 TEST_CASE("an answer that is no JSON is shown cleaned and short") {
   Fixture f;
   f.answers = {http_reply(502, "<html>\x1b[2Jproxy error</html>" + std::string(1000, 'x'))};

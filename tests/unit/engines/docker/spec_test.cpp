@@ -60,98 +60,99 @@ TEST_CASE("a whole description becomes the engine's request") {
 
 TEST_CASE("and the equivalent command") {
   using Words = std::vector<std::string>;
-  CHECK(docker::run_argv(parse(kWhole)) == Words{"docker",
-                                                 "run",
-                                                 "--detach",
-                                                 "--name",
-                                                 "app-web-v2",
-                                                 "--network",
-                                                 "kamal",
-                                                 "--network-alias",
-                                                 "web",
-                                                 "--publish",
-                                                 "8080:80",
-                                                 "--publish",
-                                                 "127.0.0.1:2019:2019/udp",
-                                                 "--publish",
-                                                 "443",
-                                                 "--publish",
-                                                 "[::1]::53",
-                                                 "--volume",
-                                                 "data:/data",
-                                                 "--volume",
-                                                 "/srv/app:/app:ro",
-                                                 "--volume",
-                                                 "/cache",
-                                                 "--tmpfs",
-                                                 "/run",
-                                                 "--tmpfs",
-                                                 "/tmp:size=64m",
-                                                 "--env",
-                                                 "A=x y",
-                                                 "--env",
-                                                 "B=2",
-                                                 "--label",
-                                                 "n=1",
-                                                 "--label",
-                                                 "on=true",
-                                                 "--label",
-                                                 "service=app",
-                                                 "--restart",
-                                                 "on-failure:3",
-                                                 "--user",
-                                                 "1000:1000",
-                                                 "--workdir",
-                                                 "/app",
-                                                 "--hostname",
-                                                 "web-1",
-                                                 "--memory",
-                                                 "536870912",
-                                                 "--shm-size",
-                                                 "67108864",
-                                                 "--cpus",
-                                                 "1.5",
-                                                 "--init",
-                                                 "--read-only",
-                                                 "--stop-signal",
-                                                 "SIGQUIT",
-                                                 "--stop-timeout",
-                                                 "90",
-                                                 "--cap-add",
-                                                 "NET_BIND_SERVICE",
-                                                 "--cap-drop",
-                                                 "ALL",
-                                                 "--security-opt",
-                                                 "no-new-privileges",
-                                                 "--log-driver",
-                                                 "json-file",
-                                                 "--log-opt",
-                                                 "max-file=3",
-                                                 "--log-opt",
-                                                 "max-size=10m",
-                                                 "--add-host",
-                                                 "db:10.0.0.9",
-                                                 "--ulimit",
-                                                 "core=0:0",
-                                                 "--ulimit",
-                                                 "nofile=1024:2048",
-                                                 "--health-cmd",
-                                                 "curl -f 'http://localhost/up now'",
-                                                 "--health-interval",
-                                                 "10000ms",
-                                                 "--health-timeout",
-                                                 "500ms",
-                                                 "--health-start-period",
-                                                 "60000ms",
-                                                 "--health-retries",
-                                                 "4",
-                                                 "--entrypoint",
-                                                 "/bin/tini",
-                                                 "127.0.0.1:5000/app:v2",
-                                                 "--",
-                                                 "serve",
-                                                 "--port",
-                                                 "80"});
+  const Words expected = {"docker",
+                          "run",
+                          "--detach",
+                          "--name",
+                          "app-web-v2",
+                          "--network",
+                          "kamal",
+                          "--network-alias",
+                          "web",
+                          "--publish",
+                          "8080:80",
+                          "--publish",
+                          "127.0.0.1:2019:2019/udp",
+                          "--publish",
+                          "443",
+                          "--publish",
+                          "[::1]::53",
+                          "--volume",
+                          "data:/data",
+                          "--volume",
+                          "/srv/app:/app:ro",
+                          "--volume",
+                          "/cache",
+                          "--tmpfs",
+                          "/run",
+                          "--tmpfs",
+                          "/tmp:size=64m",
+                          "--read-only",
+                          "--env",
+                          "A=x y",
+                          "--env",
+                          "B=2",
+                          "--label",
+                          "n=1",
+                          "--label",
+                          "on=true",
+                          "--label",
+                          "service=app",
+                          "--hostname",
+                          "web-1",
+                          "--add-host",
+                          "db:10.0.0.9",
+                          "--user",
+                          "1000:1000",
+                          "--workdir",
+                          "/app",
+                          "--cap-add",
+                          "NET_BIND_SERVICE",
+                          "--cap-drop",
+                          "ALL",
+                          "--security-opt",
+                          "no-new-privileges",
+                          "--init",
+                          "--stop-signal",
+                          "SIGQUIT",
+                          "--log-driver",
+                          "json-file",
+                          "--log-opt",
+                          "max-file=3",
+                          "--log-opt",
+                          "max-size=10m",
+                          "--memory",
+                          "536870912",
+                          "--shm-size",
+                          "67108864",
+                          "--restart",
+                          "on-failure:3",
+                          "--stop-timeout",
+                          "90",
+                          "--cpus",
+                          "1.5",
+                          "--ulimit",
+                          "core=0:0",
+                          "--ulimit",
+                          "nofile=1024:2048",
+                          "--health-cmd",
+                          "curl -f 'http://localhost/up now'",
+                          "--health-interval",
+                          "10000ms",
+                          "--health-timeout",
+                          "500ms",
+                          "--health-start-period",
+                          "60000ms",
+                          "--health-retries",
+                          "4",
+                          "--entrypoint",
+                          "/bin/tini",
+                          "127.0.0.1:5000/app:v2",
+                          "--",
+                          "serve",
+                          "--port",
+                          "80"};
+  CHECK(docker::run_argv(parse(kWhole)) == expected);
 }
 
 TEST_CASE("an image alone is enough") {
@@ -211,8 +212,8 @@ TEST_CASE("each mistake is named") {
 }
 
 TEST_CASE("ports are read as the docker command reads them") {
-  for (const char* wrong : {"", "http", "0", "65536", "80:", ":80", "a:b", "80:80:80:80", "8000-8010:80", "::1:80:80",
-                            "1.2.3.4:80:80/http", "host:80:80", "80/"}) {
+  for (const char* wrong : {"", "http", "0", "65536", "80:", ":80", "a:b", "80:80:80:80", "8000-8010:80-81", "81-80",
+                            "80-", "::1:80:80", "1.2.3.4:80:80/http", "host:80:80", "80/"}) {
     INFO(wrong);
     const auto publish = docker::parse_publish(wrong);
     REQUIRE_FALSE(publish);
@@ -220,10 +221,120 @@ TEST_CASE("ports are read as the docker command reads them") {
   }
   const auto publish = docker::parse_publish("0.0.0.0:8080:80/sctp");
   REQUIRE(publish);
-  CHECK(publish->ip == "0.0.0.0");
-  CHECK(publish->host_port == "8080");
-  CHECK(publish->container_port == "80");
-  CHECK(publish->protocol == "sctp");
+  REQUIRE(publish->size() == 1);
+  CHECK(publish->front().ip == "0.0.0.0");
+  CHECK(publish->front().host_port == "8080");
+  CHECK(publish->front().container_port == "80");
+  CHECK(publish->front().protocol == "sctp");
+  const auto texts = [](const char* text) {
+    std::string all;
+    const auto parsed = docker::parse_publish(text).value();
+    for (const auto& one : parsed) all += docker::publish_text(one) + " ";
+    return all;
+  };
+  CHECK(texts("8000-8001:80-81/udp") == "8000:80/udp 8001:81/udp ");
+  CHECK(texts("8000-8010:80") == "8000-8010:80 ");
+  CHECK(texts("[::1]:8000-8001:80-81") == "[::1]:8000:80 [::1]:8001:81 ");
+  CHECK(docker::parse_expose("80-81/udp").value() == std::vector<std::string>{"80/udp", "81/udp"});
+  CHECK_FALSE(docker::parse_expose("80/http"));
+}
+
+TEST_CASE("further networks, mounts and devices in both forms") {
+  const auto spec = parse({{"image", "a/b:c"},
+                           {"network", "front"},
+                           {"ip", "10.1.0.9"},
+                           {"mac_address", "02:42:0a:01:00:09"},
+                           {"networks", {{{"name", "back"}, {"aliases", {"db"}}, {"driver_options", {{"a", "b,c"}}}}}},
+                           {"mounts",
+                            {{{"type", "bind"}, {"source", "/a,b"}, {"target", "/x"}, {"propagation", "rslave"}},
+                             {{"target", "/y"}, {"no_copy", true}, {"labels", {{"l", "1"}}}},
+                             {{"type", "tmpfs"}, {"target", "/t"}, {"size", "1m"}, {"mode", "1777"}}}},
+                           {"devices", {"/dev/fuse", "/dev/sda:/dev/disk:r", "/dev/null:rw", "vendor.com/gpu=all"}},
+                           {"gpus", {"0", "1"}},
+                           {"memory_swap", -1},
+                           {"device_read_bps", {{"/dev/sda", "1m"}}},
+                           {"pids_limit", 0},
+                           {"security", {"systempaths=unconfined", "seccomp=unconfined"}}});
+  const Json body = docker::create_body(spec);
+  CHECK(body["MacAddress"] == "02:42:0a:01:00:09");
+  CHECK(body["NetworkingConfig"] == Json::parse(R"({"EndpointsConfig": {"front": {
+    "IPAMConfig": {"IPv4Address": "10.1.0.9"}, "MacAddress": "02:42:0a:01:00:09"}}})"));
+  CHECK(docker::connect_body("id", spec.endpoints.at(0)) ==
+        Json::parse(R"({"Container": "id", "EndpointConfig": {"Aliases": ["db"], "DriverOpts": {"a": "b,c"}}})"));
+  const Json& host = body["HostConfig"];
+  CHECK(host["Mounts"] == Json::parse(R"([
+    {"Type": "bind", "Source": "/a,b", "Target": "/x", "BindOptions": {"Propagation": "rslave"}},
+    {"Type": "volume", "Target": "/y", "VolumeOptions": {"NoCopy": true, "Labels": {"l": "1"}}},
+    {"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"SizeBytes": 1048576, "Mode": 1023}}])"));
+  CHECK(host["Devices"] == Json::parse(R"([
+    {"PathOnHost": "/dev/fuse", "PathInContainer": "/dev/fuse", "CgroupPermissions": "rwm"},
+    {"PathOnHost": "/dev/sda", "PathInContainer": "/dev/disk", "CgroupPermissions": "r"},
+    {"PathOnHost": "/dev/null", "PathInContainer": "/dev/null", "CgroupPermissions": "rw"}])"));
+  CHECK(host["DeviceRequests"] == Json::parse(R"([{"Driver": "cdi", "DeviceIDs": ["vendor.com/gpu=all"]},
+    {"Driver": "", "Count": 0, "Capabilities": [["gpu"]], "DeviceIDs": ["0", "1"]}])"));
+  CHECK(host["MemorySwap"] == -1);
+  CHECK(host["PidsLimit"] == 0);
+  CHECK(host["MaskedPaths"] == Json::array());
+  CHECK(host["SecurityOpt"] == Json{"seccomp=unconfined"});
+  CHECK(host["BlkioDeviceReadBps"] == Json::parse(R"([{"Path": "/dev/sda", "Rate": 1048576}])"));
+  CHECK(docker::least_api(spec) == 43);
+
+  const auto argv = docker::run_argv(spec);
+  const auto has = [&](const std::string& flag, const std::string& value) {
+    for (std::size_t at = 0; at + 1 < argv.size(); ++at) {
+      if (argv[at] == flag && argv[at + 1] == value) return true;
+    }
+    return false;
+  };
+  CHECK(has("--network", "front"));
+  CHECK(has("--network", R"(name=back,alias=db,"driver-opt=a=b,c")"));
+  CHECK(has("--mount", R"(type=bind,"source=/a,b",target=/x,bind-propagation=rslave)"));
+  CHECK(has("--mount", "type=volume,target=/y,volume-nocopy,volume-label=l=1"));
+  CHECK(has("--mount", "type=tmpfs,target=/t,tmpfs-size=1048576,tmpfs-mode=1777"));
+  CHECK(has("--gpus", R"("device=0,1")"));
+  CHECK(has("--memory-swap", "-1"));
+  CHECK(has("--device-read-bps", "/dev/sda:1048576"));
+  CHECK(has("--security-opt", "systempaths=unconfined"));
+}
+
+TEST_CASE("what the docker command has and a container in the background has not is explained") {
+  CHECK(problems({{"detach", true}}).find("detach: containers run in the background") == 0);
+  CHECK(problems({{"env_file", ".env"}}).find("env_file: read it in the recipe") == 0);
+  CHECK(problems({{"network_alias", {"a"}}}) == "network_alias: is called `aliases` here");
+  CHECK(problems({{"use_api_socket", true}}).find("use_api_socket: ") == 0);
+  CHECK(problems({{"ipc", "public"}}) == "ipc: `public` is not none|private|shareable|host|container:*");
+  CHECK(problems({{"ipc", "container:"}}).find("ipc: ") == 0);
+  CHECK(problems({{"pid", "container:db"}}) == "none");
+  CHECK(problems({{"aliases", {"a"}}, {"network", "host"}}) == "aliases need a network of your own, not `host`");
+  CHECK(problems({{"ip", "10.0.0.2"}}) == "fixed addresses need a network");
+  CHECK(problems({{"networks", {{{"name", "back"}}}}}).find("networks: further ones need a first one") == 0);
+  CHECK(problems({{"networks", {{{"nmae", "back"}}}}, {"network", "a"}}).find("networks[1].name is missing") == 0);
+  CHECK(problems({{"publish", {"80"}}, {"network", "container:db"}}).find("publish: the ports are those") == 0);
+  CHECK(problems({{"mounts", {{{"type", "bind"}, {"source", "x"}, {"target", "/x"}}}}})
+            .find("mounts[1].source: a host's folder must be absolute") == 0);
+  CHECK(problems({{"mounts", {{{"target", "/x"}, {"size", "1m"}}}}}).find("mounts[1].size is unknown") == 0);
+  CHECK(problems({{"security", {"seccomp=/etc/profile.json"}}}).find("give the profile itself") != std::string::npos);
+  CHECK(problems({{"auto_remove", true}, {"restart", "always"}}).find("restart: ") == 0);
+  CHECK(problems({{"cpus", 1}, {"cpu_quota", 50000}}).find("cpus: says the same") == 0);
+  CHECK(problems({{"oom_score_adj", 2000}}) == "oom_score_adj: 2000 is out of range");
+  CHECK(problems({{"device_write_iops", {{"/dev/sda", "1m"}}}}).find("is not a number") != std::string::npos);
+  CHECK(problems({{"device_write_iops", {{"sda", 5}}}}).find("is no device") != std::string::npos);
+  CHECK(problems({{"devices", {"fuse"}}}).find("devices: ") == 0);
+  CHECK(problems({{"gpus", "some"}}).find("gpus: ") == 0);
+  CHECK(problems({{"volumes", {"data:/data:ro,z"}}}) == "none");
+  CHECK(problems({{"memory_swap", "much"}}).find("memory_swap: ") == 0);
+}
+
+TEST_CASE("newer options ask for the engine's newer interface") {
+  const auto least = [](Json table) {
+    table["image"] = "a/b:c";
+    return docker::least_api(parse(table));
+  };
+  CHECK(least(Json::object()) == 0);
+  CHECK(least({{"annotations", {{"a", "b"}}}}) == 43);
+  CHECK(least({{"health", {{"test", "x"}, {"start_interval", "1s"}}}}) == 44);
+  CHECK(least({{"mounts", {{{"source", "data"}, {"target", "/x"}, {"subpath", "a"}}}}}) == 45);
+  CHECK(least({{"network", "a"}, {"gateway_priority", 1}}) == 48);
 }
 
 TEST_CASE("sizes have the docker command's units") {
