@@ -3,6 +3,7 @@
 #include "bindings/dial.hpp"
 #include "bindings/output_lines.hpp"
 #include "bindings/secret.hpp"
+#include "bindings/ssh_session.hpp"
 #include "bindings/ssh_transfer.hpp"
 #include "bindings/told_lines.hpp"
 #include "lua/guard.hpp"
@@ -11,7 +12,6 @@
 #include "lua/operation.hpp"
 #include "lua/options.hpp"
 #include "lua/stack.hpp"
-#include "ssh/connect.hpp"
 #include "ssh/exec.hpp"
 
 namespace deployrun::bindings {
@@ -34,84 +34,28 @@ int close(lua_State* L);
 
 namespace deployrun::lua {
 
-template <>
-struct ObjectType<ssh::Session> {
-  static constexpr const char* kName = "ssh.session";
-  static constexpr luaL_Reg kMethods[] = {{"exec", bindings::exec},
-                                          {"upload", bindings::upload},
-                                          {"upload_folder", bindings::upload_folder},
-                                          {"write", bindings::write},
-                                          {"download", bindings::download},
-                                          {"read", bindings::read},
-                                          {"dial_unix", bindings::dial_unix},
-                                          {"dial_tcp", bindings::dial_tcp},
-                                          {"dial_exec", bindings::dial_exec},
-                                          {"host", bindings::host},
-                                          {"alive", bindings::alive},
-                                          {"stats", bindings::stats},
-                                          {"close", bindings::close},
-                                          {nullptr, nullptr}};
-};
-
-template <>
-struct ObjectType<ssh::KeyStore> {
-  static constexpr const char* kName = "ssh.keys";
-  static constexpr luaL_Reg kMethods[] = {{nullptr, nullptr}};
-};
+const luaL_Reg ObjectType<ssh::Session>::kMethods[] = {{"exec", bindings::exec},
+                                                       {"upload", bindings::upload},
+                                                       {"upload_folder", bindings::upload_folder},
+                                                       {"write", bindings::write},
+                                                       {"download", bindings::download},
+                                                       {"read", bindings::read},
+                                                       {"dial_unix", bindings::dial_unix},
+                                                       {"dial_tcp", bindings::dial_tcp},
+                                                       {"dial_exec", bindings::dial_exec},
+                                                       {"forward_local", bindings::forward_local},
+                                                       {"forward_remote", bindings::forward_remote},
+                                                       {"shell", bindings::shell},
+                                                       {"host", bindings::host},
+                                                       {"alive", bindings::alive},
+                                                       {"stats", bindings::stats},
+                                                       {"close", bindings::close},
+                                                       {nullptr, nullptr}};
 
 }  // namespace deployrun::lua
 
 namespace deployrun::bindings {
-namespace {
 
-std::shared_ptr<ssh::Session> check_session(lua_State* L) { return lua::check_object<ssh::Session>(L, 1); }
-
-void push_session(lua_State* L, const std::shared_ptr<ssh::Session>& session) { lua::push_object(L, session); }
-
-std::optional<ssh::HostKeys> host_keys(lua::Options& options) {
-  const auto mode = options.string("host_keys");
-  if (!mode) return {};
-  if (*mode == "strict") return ssh::HostKeys::strict;
-  if (*mode == "accept-new") return ssh::HostKeys::accept_new;
-  throw core::Failure(
-      core::usage("ssh.connect: option `host_keys` must be \"strict\" or \"accept-new\", got \"" + *mode + "\""));
-}
-
-int connect(lua_State* L) {
-  return lua::guard(L, [L] {
-    const auto keys = lua::check_object<ssh::KeyStore>(L, lua_upvalueindex(1));
-    lua::Options options(L, 1, "ssh.connect");
-    ssh::ConnectOptions to;
-    to.host = options.require_string("host");
-    if (const auto port = options.integer("port")) {
-      if (*port < 1 || *port > 65535) throw core::Failure(core::usage("ssh.connect: option `port` must be 1 to 65535"));
-      to.port = static_cast<unsigned>(*port);
-    }
-    to.user = options.string("user");
-    to.identity_files = options.strings("identity").value_or(std::vector<std::string>{});
-    if (options.push("passphrase")) {
-      if (const auto secret = to_secret(L, -1)) {
-        to.passphrase = *secret;
-      } else {
-        to.passphrase = core::Secret("passphrase", lua::check_string(L, lua_gettop(L)));
-      }
-    }
-    lua_pop(L, 1);
-    to.identities_only = options.boolean("identities_only");
-    to.agent = options.string("agent");
-    to.known_hosts = options.strings("known_hosts").value_or(std::vector<std::string>{});
-    to.host_keys = host_keys(options);
-    to.connect_timeout = options.milliseconds("connect_timeout");
-    to.ssh_config = options.boolean("ssh_config").value_or(true);
-    to.ssh_config_file = options.string("ssh_config_file").value_or("");
-    options.finish();
-    std::unique_ptr<core::Operation<std::shared_ptr<ssh::Session>>> operation =
-        std::make_unique<ssh::Connect>(context(L).loop, keys, std::move(to));
-    return lua::push_operation(L, std::move(operation), push_session);
-  });
-}
-
-/// A list of words, or a string for the shell. Arguments are seen by everybody on the host: no secret among them.
 ssh::Command check_command(lua_State* L, int index, const std::string& what) {
   ssh::Command command;
   const auto refuse = [&what](const core::Secret& secret) {
@@ -134,6 +78,10 @@ ssh::Command check_command(lua_State* L, int index, const std::string& what) {
   command.argv = lua::check_strings(L, index);
   return command;
 }
+
+namespace {
+
+std::shared_ptr<ssh::Session> check_session(lua_State* L) { return lua::check_object<ssh::Session>(L, 1); }
 
 /// Names to strings or secrets; secrets go another way than the command's line.
 void take_env(lua_State* L, lua::Options& options, ssh::Command& command, const std::string& what) {
@@ -319,9 +267,14 @@ int lines(lua_State* L) {
 
 int open_ssh(lua_State* L) {
   lua_newtable(L);
-  lua::push_object(L, std::make_shared<ssh::KeyStore>(context(L).loop));  // one for all sessions of the VM
+  lua::push_object(L, std::make_shared<ssh::Client>(context(L).loop));  // one for all sessions of the VM
+  lua_pushvalue(L, -1);
   lua_pushcclosure(L, connect, 1);
-  lua_setfield(L, -2, "connect");
+  lua_setfield(L, -3, "connect");
+  lua_pushcclosure(L, scan, 1);
+  lua_setfield(L, -2, "scan");
+  lua_pushcfunction(L, pin);
+  lua_setfield(L, -2, "pin");
   lua_pushcfunction(L, lines);
   lua_setfield(L, -2, "lines");
   lua_pushcfunction(L, transfer_progress);

@@ -37,7 +37,10 @@ class Signals {
  private:
   void arrived(int number) {
     // The journal holds every intent: the next invocation finishes or undoes what stops here.
-    if (seen_) _exit(128 + number);
+    if (seen_) {
+      uv_tty_reset_mode();
+      _exit(128 + number);
+    }
     seen_ = true;
     first_(number);
   }

@@ -21,6 +21,7 @@ local SSH_KEYS = {
   user = { "string" }, port = { "port" }, keys = { "list", of = { "string" } }, known_hosts = { "string" },
   accept_new = { "boolean" }, passphrase = { "secret" },
   config = { "either", options = { { "boolean" }, { "string" } } }, docker_socket = { "path" },
+  jump = { "either", options = { { "string" }, { "list", of = { "string" } } } }, proxy_command = { "string" },
 }
 
 local HOST_KEYS = { address = { "string", required = true }, name = { "string" } }

@@ -6,6 +6,7 @@ local engine = require "deploy.engine"
 local fail = require "native.fail"
 local files = require "native.files"
 local http = require "native.http"
+local log = require "native.log"
 local options = require "deploy.options"
 local process = require "native.process"
 local report = require "native.report"
@@ -25,10 +26,11 @@ local transport   -- instead of connections and engines, for specs
 local SPEC = {
   address = { "string", required = true }, name = { "string" }, user = { "string" }, port = { "integer" },
   keys = { "table" }, known_hosts = { "string|table" }, accept_new = { "boolean" }, config = { "boolean|string" },
+  jump = { "string|table" }, proxy_command = { "string" },
   passphrase = { "string|userdata" }, docker_socket = { "string" }, connect_timeout = { "duration" },
 }
 local EXEC = { stdin = { "string|userdata" }, env = { "table" }, timeout = { "duration" }, check = { "boolean" },
-  reads = { "boolean" }, planned = { "string" } }
+  reads = { "boolean" }, planned = { "string" }, repeatable = { "boolean" } }
 local STDERR_KEPT = 4096
 local DOCKER_SOCKET = "/var/run/docker.sock"
 
@@ -104,7 +106,7 @@ local function connect(self)
   local session = ssh.connect(spec.address, {
     user = spec.user, port = spec.port, identity = spec.keys, passphrase = spec.passphrase,
     known_hosts = spec.known_hosts, host_keys = spec.accept_new and "accept-new" or nil, ssh_config = spec.config,
-    connect_timeout = spec.connect_timeout,
+    connect_timeout = spec.connect_timeout, jump = spec.jump, proxy_command = spec.proxy_command,
   })
   session.host = self.name
   return session
@@ -140,6 +142,25 @@ function Host:_session()
   return once(self, "_ssh", function() return connect(self) end)
 end
 
+--- Whether a failure began with a connection that was lost.
+local function lost(err)
+  while type(err) == "table" do
+    if err.kind == "ssh.lost" then return true end
+    err = err.cause
+  end
+  return false
+end
+
+--- What may be done twice is done once more, over a new connection, where the connection was lost in the middle.
+function Host:_repeatable(work)
+  local session = self:_session()
+  local ok, value = pcall(work, session)
+  if ok then return value end
+  if not lost(value) or task.cancellation() or self:_session() == session then error(value, 0) end
+  log.info(("%s: the connection was lost; once more over a new one"):format(self.name), { host = self.name })
+  return work(self:_session())
+end
+
 function Host:_docker()
   if transport then return transport.docker(self) end
   local session = self:_session()
@@ -163,9 +184,11 @@ local function check(self, command, result)
     { host = self.name, code = result.code, signal = result.signal, command = words, stderr = said })
 end
 
-function Host:_exec(command, given)
+function Host:_exec(command, given, repeatable)
   given.tell = self.name
-  return self:_session():exec(command, given)
+  local function work(session) return session:exec(command, given) end
+  if repeatable or given.reads then return self:_repeatable(work) end
+  return work(self:_session())
 end
 
 --- Runs a command there. A table is words that no shell splits; a text is run by `sh -c`.
@@ -173,8 +196,9 @@ end
 --- @async
 --- @param command string[]|string
 --- @param given? { stdin?: string|Secret, env?: table, timeout?: string, check?: boolean, reads?: boolean,
----   planned?: string }  reads: it changes nothing, so that a plan runs it; planned: what it is taken to print in a
----   plan that does not run it
+---   planned?: string, repeatable?: boolean }  reads: it changes nothing, so that a plan runs it; planned: what it is
+---   taken to print in a plan that does not run it; repeatable: it may run twice, and does where the connection is lost
+---   in the middle (what reads may always)
 --- @return { stdout: string, stderr: string, code: integer, ms: number }
 function Host:exec(command, given)
   given = options.check(given, EXEC, "host:exec")
@@ -182,7 +206,7 @@ function Host:exec(command, given)
   report.command(self, words_of(command))
   local result = task.within(limit, ("%s on %s"):format(title(command), self.name), function()
     return self:_exec(command,
-      { stdin = given.stdin, env = given.env, reads = given.reads, planned = given.planned })
+      { stdin = given.stdin, env = given.env, reads = given.reads, planned = given.planned }, given.repeatable)
   end)
   if given.check ~= false then check(self, command, result) end
   return result
@@ -195,7 +219,9 @@ end
 --- @param to string
 --- @param given? { mode?: string, owner?: string, make_parents?: boolean, on_progress?: fun(progress: SshProgress) }
 --- @return { bytes: integer, mode: string, ms: number } result
-function Host:upload(from, to, given) return self:_session():upload(from, to, given) end
+function Host:upload(from, to, given)
+  return self:_repeatable(function(session) return session:upload(from, to, given) end)
+end
 
 --- Sends a folder with all that is in it, as one stream. With `replace` the one there gives way as a whole, in one
 --- moment; otherwise files are added to it.
@@ -211,7 +237,9 @@ function Host:upload_folder(from, to, given) return self:_session():upload_folde
 --- @param to string  local path
 --- @param given? { on_progress?: fun(progress: SshProgress) }
 --- @return { bytes: integer, mode: string, ms: number } result
-function Host:download(from, to, given) return self:_session():download(from, to, given) end
+function Host:download(from, to, given)
+  return self:_repeatable(function(session) return session:download(from, to, given) end)
+end
 
 --- Writes a file; it replaces the one there in one moment.
 --- @async
@@ -219,17 +247,23 @@ function Host:download(from, to, given) return self:_session():download(from, to
 --- @param bytes string|Secret
 --- @param given? { mode?: string, owner?: string, make_parents?: boolean }
 --- @return { bytes: integer, mode: string, ms: number } result
-function Host:write(path, bytes, given) return self:_session():write(bytes, path, given) end
+function Host:write(path, bytes, given)
+  return self:_repeatable(function(session) return session:write(bytes, path, given) end)
+end
 
 --- @async
 --- @param path string
 --- @return string
-function Host:read(path) return self:_session():read(path) end
+function Host:read(path)
+  return self:_repeatable(function(session) return session:read(path) end)
+end
 
 --- @async
 --- @param path string
 --- @return table?  nil: nothing is there
-function Host:stat(path) return self:_session():stat(path) end
+function Host:stat(path)
+  return self:_repeatable(function(session) return session:stat(path) end)
+end
 
 --- @async
 --- @param path string
@@ -266,7 +300,9 @@ end
 --- @param expect? HttpExpect|integer|string
 --- @param given? table  as `http.probe`
 --- @return HttpReply|{ ok: boolean, reason?: string }
-function Host:probe(url, expect, given) return http.probe(url, expect, self:_http_options(url, given)) end
+function Host:probe(url, expect, given)
+  return self:_repeatable(function() return http.probe(url, expect, self:_http_options(url, given)) end)
+end
 
 --- Asks a URL until it is healthy, from that server's network. Raises `http.unhealthy` with the history.
 --- @async
@@ -274,6 +310,28 @@ function Host:probe(url, expect, given) return http.probe(url, expect, self:_htt
 --- @param given? table  as `http.wait_healthy`
 --- @return HttpReply|{ attempts: integer, waited_ms: number, history: string }
 function Host:wait_healthy(url, given) return http.wait_healthy(url, self:_http_options(url, given)) end
+
+--- A shell there, or a program, in this terminal: for people, in a command of a recipe. Returns its exit code. Raises
+--- `terminal.missing` where nobody types.
+--- @async
+--- @param command? string[]|string  default: the account's own shell
+--- @return integer code
+function Host:shell(command) return self:_session():shell(command).code or 0 end
+
+--- Listens on this machine for what that server reaches: `forward_local("127.0.0.1:5433", "db.internal:5432")`. An end
+--- is "host:port", a port or the path of a Unix socket; port 0 chooses a free one, `address` tells it.
+--- @async
+--- @param listen string|integer
+--- @param to string|integer
+--- @return SshForward
+function Host:forward_local(listen, to) return self:_session():forward_local(listen, to) end
+
+--- Listens on a port of that server for what this machine reaches: `forward_remote(0, "127.0.0.1:5000")`.
+--- @async
+--- @param listen string|integer
+--- @param to string|integer
+--- @return SshForward
+function Host:forward_remote(listen, to) return self:_session():forward_remote(listen, to) end
 
 --- Ends the connection; a later use opens a new one.
 function Host:close()
@@ -351,6 +409,18 @@ function Local:read(path) return files.read(path) end
 function Local:stat(path) return files.stat(path) end
 
 function Local:remove(path, given) return files.remove(path, given) end
+
+function Local:_repeatable(work) return work() end
+
+function Local:shell()
+  fail.usage("shell: local is this machine, and you have its shell")
+end
+
+function Local:forward_local()
+  fail.usage("forward: local is this machine, there is nothing to forward")
+end
+
+Local.forward_remote = Local.forward_local
 
 function Local:_http_options(_, given)
   local out = {}

@@ -19,6 +19,8 @@ local M = {}
 --- @field known_hosts? string|string[] instead of OpenSSH's files; "accept-new" writes to the first
 --- @field host_keys? "strict"|"accept-new"  what becomes of a host that nobody knows; a changed key is always refused
 --- @field connect_timeout? string      default "15s"
+--- @field jump? string|string[]        hosts to go through, "user@bastion:22", the nearest first; "none": none
+--- @field proxy_command? string        as in ssh_config(5); "none": none. Default of both: OpenSSH's configuration
 --- @field ssh_config? boolean|string   false: leave ~/.ssh/config aside; a path: read that one instead
 
 --- @class SshResult
@@ -83,6 +85,20 @@ end
 local Session = {}
 Session.__index = Session
 
+local function connect_options(host, options)
+  local given = {}
+  for key, value in pairs(options or {}) do given[key] = value end
+  given.host = host
+  given.connect_timeout = text.duration_option(given.connect_timeout, "connect_timeout")
+  if type(given.identity) == "string" then given.identity = { given.identity } end
+  if type(given.jump) == "table" then given.jump = table.concat(given.jump, ",") end
+  if type(given.known_hosts) == "string" then given.known_hosts = { given.known_hosts } end
+  if type(given.ssh_config) == "string" then
+    given.ssh_config_file, given.ssh_config = given.ssh_config, nil
+  end
+  return given
+end
+
 --- Connects, checks who the host is and proves who we are. Raises `ssh.resolve`, `ssh.connect`, `ssh.handshake`,
 --- `ssh.host_unknown`, `ssh.host_changed`, `ssh.host_revoked`, `ssh.auth`, `ssh.config`.
 --- @async
@@ -90,17 +106,34 @@ Session.__index = Session
 --- @param options? SshOptions
 --- @return SshSession
 function M.connect(host, options)
-  local given = {}
-  for key, value in pairs(options or {}) do given[key] = value end
-  given.host = host
-  given.connect_timeout = text.duration_option(given.connect_timeout, "connect_timeout")
-  if type(given.identity) == "string" then given.identity = { given.identity } end
-  if type(given.known_hosts) == "string" then given.known_hosts = { given.known_hosts } end
-  if type(given.ssh_config) == "string" then
-    given.ssh_config_file, given.ssh_config = given.ssh_config, nil
-  end
-  local session = await(raw.connect(given))
+  local session = await(raw.connect(connect_options(host, options)))
   return setmetatable({ _raw = session, name = session:host() }, Session)
+end
+
+--- @class SshScannedKey
+--- @field type string         "ssh-ed25519"
+--- @field fingerprint string  "SHA256:…"
+--- @field blob string         base64, as known_hosts has it
+--- @field verdict "known"|"unknown"|"changed"|"other_type"|"revoked"  by the known_hosts files as they are
+--- @field place string        the line behind the verdict, "file:line", or ""
+
+--- The keys that a host shows, of every type it has. Nobody vouches for them: compare the fingerprints. Raises
+--- `ssh.resolve`, `ssh.connect`, `ssh.handshake`, `ssh.config`.
+--- @async
+--- @param host string
+--- @param options? SshOptions
+--- @return { name: string, address: string, server: string, files: string[], keys: SshScannedKey[] }
+function M.scan(host, options)
+  return await(raw.scan(connect_options(host, options)))
+end
+
+--- Adds a key to a known_hosts file, made with mode 0600 where it is missing. Raises `ssh.config`.
+--- @async
+--- @param file string
+--- @param name string    as `scan` gives it: "10.0.0.7", "[10.0.0.7]:2222"
+--- @param key SshScannedKey
+function M.pin(file, name, key)
+  await(raw.pin(file, name, key.blob))
 end
 
 --- Runs a command to its end. An exit code other than 0 is a result. Cancelled (a timeout too), the remote process is
@@ -251,6 +284,55 @@ function Session:dial_exec(command)
   return self._raw:dial_exec(command)
 end
 
+--- A shell there, or a program, in the terminal that this program was started in: keys, colours, window size. Returns
+--- when it has ended. Raises `terminal.missing`, `ssh.pty`, `ssh.exec`, `ssh.lost`, `ssh.closed`.
+--- @async
+--- @param command? string[]|string  default: the account's own shell
+--- @return { code: integer, signal: string? }
+function Session:shell(command)
+  return await(self._raw:shell(command))
+end
+
+--- @class SshForward
+--- @field address string  where it listens, with the port that was chosen
+local Forward = {}
+Forward.__index = Forward
+
+--- What went through it: connections so far, how many are open, how many failed, and the last reason.
+--- @return { connections: integer, open: integer, failed: integer, last_error: string? }
+function Forward:stats()
+  return self._raw:stats()
+end
+
+--- It listens no more, and what goes through it ends. May be called again. The session's end does the same.
+function Forward:close()
+  self._raw:close()
+end
+
+local function forward_of(native)
+  return setmetatable({ _raw = native, address = native:address() }, Forward)
+end
+
+--- Listens on this machine; what connects comes out on that host. An end is "host:port", a port of 127.0.0.1, or the
+--- path of a Unix socket (made with mode 0600, removed at the end). Port 0 chooses a free one. It lasts as long as the
+--- returned object or until `close`. Raises `ssh.forward_listen`; refusals of the host are in `stats`.
+--- @param listen string|integer  on this machine
+--- @param to string|integer      as that host reaches it
+--- @return SshForward
+function Session:forward_local(listen, to)
+  return forward_of(self._raw:forward_local(tostring(listen), tostring(to)))
+end
+
+--- Listens on that host; what connects there comes out on this machine. Ends are as in `forward_local`, but the host
+--- listens on a port only. Raises `ssh.forward_listen`, `ssh.lost`, `ssh.closed`.
+--- @async
+--- @param listen string|integer  on that host; another address than 127.0.0.1 needs its GatewayPorts
+--- @param to string|integer      as this machine reaches it
+--- @return SshForward
+function Session:forward_remote(listen, to)
+  return forward_of(await(self._raw:forward_remote(tostring(listen), tostring(to))))
+end
+
 --- False once the connection is lost or closed.
 --- @return boolean
 function Session:alive()
@@ -270,7 +352,7 @@ end
 
 door.guard("ssh", Session, {
   reads = { "read", "stat" },
-  free = { "dial_unix", "dial_tcp", "dial_exec", "alive", "stats", "close" },
+  free = { "dial_unix", "dial_tcp", "dial_exec", "forward_local", "forward_remote", "alive", "stats", "close" },
 })
 
 return M

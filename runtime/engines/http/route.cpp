@@ -13,8 +13,6 @@
 #include <utility>
 #include <vector>
 
-#include "http/bridge.hpp"
-
 namespace deployrun::http {
 
 namespace {
@@ -111,8 +109,8 @@ void Route::accept() {
 }
 
 void Route::serve(int socket) {
-  if (Bridge* const ready = std::exchange(spare_, nullptr)) return ready->attach(socket);
-  Bridge& bridge = add_bridge();
+  if (core::Bridge* const ready = std::exchange(spare_, nullptr)) return ready->attach(socket);
+  core::Bridge& bridge = add_bridge();
   bridge.attach(socket);
   bridge.dial(dial_);
 }
@@ -122,14 +120,16 @@ void Route::prepare_spare() {
   spare_->dial(dial_);
 }
 
-Bridge& Route::add_bridge() {
+core::Bridge& Route::add_bridge() {
   ++dials_;
-  bridges_.push_back(std::make_unique<Bridge>(loop_, [this](Bridge& over, std::optional<core::Error> error,
-                                                            bool dialled) { ended(over, std::move(error), dialled); }));
+  bridges_.push_back(std::make_unique<core::Bridge>(
+      loop_, core::Bridge::Ends::either, [this](core::Bridge& over, std::optional<core::Error> error, bool dialled) {
+        ended(over, std::move(error), dialled);
+      }));
   return *bridges_.back();
 }
 
-void Route::ended(Bridge& bridge, std::optional<core::Error> error, bool dialled) {
+void Route::ended(core::Bridge& bridge, std::optional<core::Error> error, bool dialled) {
   ++ended_;
   // What becomes of a spare concerns no request; the next one dials for itself and sees why.
   const bool unused = &bridge == spare_;

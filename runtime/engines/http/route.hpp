@@ -13,12 +13,11 @@
 #include <optional>
 #include <string>
 
+#include "core/bridge.hpp"
 #include "core/loop.hpp"
 #include "core/stream.hpp"
 
 namespace deployrun::http {
-
-class Bridge;
 
 /// Made by Client::route, shared by the requests that use it. Its connections are kept alive and reused among them, and
 /// by nobody else. Destroying the last holder closes its streams.
@@ -49,22 +48,22 @@ class Route {
 
  private:
   void serve(int socket);
-  Bridge& add_bridge();
+  core::Bridge& add_bridge();
   void prepare_spare();
   bool open_door();
   void close_door() noexcept;
   void accept();
-  void ended(Bridge& bridge, std::optional<core::Error> error, bool dialled);
+  void ended(core::Bridge& bridge, std::optional<core::Error> error, bool dialled);
 
   core::Loop& loop_;
   core::Dial dial_;
   bool keeps_spare_;
-  Bridge* spare_ = nullptr;  // one of bridges_
+  core::Bridge* spare_ = nullptr;  // one of bridges_
   std::string path_;
   int door_ = -1;
   uv_poll_t* poll_ = nullptr;
   std::size_t expected_ = 0;
-  std::list<std::unique_ptr<Bridge>> bridges_;
+  std::list<std::unique_ptr<core::Bridge>> bridges_;
   std::uint64_t ended_ = 0;
   std::uint64_t failed_at_ = 0;
   std::uint64_t dials_ = 0;

@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::size_t kValueLimit = 8U << 10U;
 constexpr std::size_t kValuesLimit = 256;
+constexpr int kHops = 8;
 constexpr std::array<const char*, 3> kIdentities = {"id_ed25519", "id_ecdsa", "id_rsa"};
 
 using Config = std::map<std::string, std::vector<std::string>>;
@@ -67,6 +68,59 @@ void add_paths(std::vector<std::string>& to, const Config& config, const char* k
       if (!path.empty() && path != "none") to.push_back(expand(path, target, here));
     }
   }
+}
+
+/// The jump host that `list` ends with, which is reached through the others. It is logged in to with the same keys and
+/// checked against the same files; user and port are its own.
+core::Result<ConnectOptions> last_hop(const ConnectOptions& options, std::string_view list) {
+  ConnectOptions hop = options;
+  hop.user.reset();
+  hop.port.reset();
+  hop.jump.reset();
+  hop.proxy_command.reset();
+  hop.hops = options.hops + 1;
+  if (const std::size_t comma = list.rfind(','); comma != std::string_view::npos) {
+    hop.jump = list.substr(0, comma);
+    list.remove_prefix(comma + 1);
+  }
+  list = core::trim(list);
+  if (list.substr(0, 6) == "ssh://") list.remove_prefix(6);
+  hop.host = list;
+  return parse_destination(std::move(hop));
+}
+
+core::Result<core::Unit> choose_way(const ConnectOptions& options, const Config& config, Target& target,
+                                    const Surroundings& here) {
+  const auto set = [](const std::string& value) { return !value.empty() && value != "none"; };
+  const bool told = options.jump || options.proxy_command;
+  const std::string jump = told ? options.jump.value_or("") : first(config, "proxyjump");
+  if (set(jump)) {
+    auto hop = last_hop(options, jump);
+    if (!hop) return hop.error();
+    // As OpenSSH: a jump host that a pattern sends through itself is reached directly.
+    if (!told && !hop->jump && (hop->host == target.name || hop->host == target.hostname)) return core::Unit{};
+    if (hop->hops > kHops) {
+      return core::Error{
+          .kind = "ssh.config",
+          .message = target.name + ": more than " + std::to_string(kHops) + " jump hosts, at last " + hop->host,
+          .hint = "they probably lead in a circle",
+          .host = target.name};
+    }
+    target.jump = std::move(hop).value();
+    return core::Unit{};
+  }
+  const std::string command = told ? options.proxy_command.value_or("") : first(config, "proxycommand");
+  if (!set(command)) return core::Unit{};
+  // These go into a shell, by way of tokens.
+  for (const std::string* word : {&target.hostname, &target.user, &target.name}) {
+    if (word->find_first_of("'\"`$;&|<>(){}\\ \t\r\n") != std::string::npos || word->substr(0, 1) == "-") {
+      return core::Error{.kind = "ssh.config",
+                         .message = target.name + ": \"" + core::clean(*word) + "\" is not put into a ProxyCommand",
+                         .host = target.name};
+    }
+  }
+  target.proxy_command = expand(command, target, here);
+  return core::Unit{};
 }
 
 core::Error unavailable(const Target& target, const std::string& what, const std::string& hint) {
@@ -154,6 +208,18 @@ std::vector<std::string> ssh_g_command(const ConnectOptions& options) {
   return command;
 }
 
+core::Result<std::string> ssh_g_output(const ConnectOptions& options, const core::Result<core::ProcessResult>& ran) {
+  if (!ran) {
+    if (ran.error().is("process.spawn")) return std::string{};
+    return ran.error();
+  }
+  if (ran->code == 0) return ran->out;
+  return core::Error{.kind = "ssh.config",
+                     .message = "ssh -G " + options.host + ": " + core::clean(core::trim(core::tail(ran->err, 1024))),
+                     .hint = "ssh_config = false leaves OpenSSH's configuration aside",
+                     .host = options.host};
+}
+
 Config parse_ssh_g(std::string_view text) {
   Config config;
   for (const std::string_view line : core::lines(text)) {
@@ -177,12 +243,7 @@ core::Result<Target> resolve(const ConnectOptions& options, const Config& config
   target.key_alias = !target.key_name.empty() && target.key_name != "none";
   if (!target.key_alias) target.key_name = target.hostname;
 
-  for (const char* keyword : {"proxyjump", "proxycommand"}) {
-    const std::string value = first(config, keyword);
-    if (!value.empty() && value != "none") {
-      return unavailable(target, keyword + (" " + value), "give an address that can be reached directly from here");
-    }
-  }
+  if (auto way = choose_way(options, config, target, here); !way) return way.error();
   if (const std::string revoked = first(config, "revokedhostkeys"); !revoked.empty() && revoked != "none") {
     return unavailable(target, "revokedhostkeys " + revoked, "list revoked keys in known_hosts, as @revoked lines");
   }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/loop.hpp"
+#include "core/process.hpp"
 #include "core/result.hpp"
 #include "core/secret.hpp"
 
@@ -31,8 +32,11 @@ struct ConnectOptions {
   std::vector<std::string> known_hosts;    ///< instead of the user's and the system's files
   std::optional<HostKeys> host_keys;
   std::optional<core::Milliseconds> connect_timeout;
-  bool ssh_config = true;       ///< false: `ssh -G` is not asked
-  std::string ssh_config_file;  ///< instead of ~/.ssh/config and /etc/ssh/ssh_config
+  std::optional<std::string> jump;           ///< "user@bastion:22", several by commas, "none"
+  std::optional<std::string> proxy_command;  ///< as in ssh_config(5); "none"
+  int hops = 0;                              ///< how many jump hosts already count on this one
+  bool ssh_config = true;                    ///< false: `ssh -G` is not asked
+  std::string ssh_config_file;               ///< instead of ~/.ssh/config and /etc/ssh/ssh_config
 };
 
 struct IdentityFile {
@@ -55,6 +59,8 @@ struct Target {
   std::vector<std::string> known_hosts;  ///< the first is written to by accept_new
   HostKeys host_keys = HostKeys::strict;
   core::Milliseconds connect_timeout{15000};
+  std::optional<ConnectOptions> jump;  ///< the host to go through
+  std::string proxy_command;           ///< or the command to speak through, its tokens expanded; empty: neither
 };
 
 /// What of this machine decides: the account and SSH_AUTH_SOCK. Given, not looked up, so that tests can.
@@ -71,11 +77,14 @@ core::Result<ConnectOptions> parse_destination(ConnectOptions options);
 /// `ssh -G …` for these options.
 std::vector<std::string> ssh_g_command(const ConnectOptions& options);
 
+/// What it printed; empty where there is no OpenSSH. Kind `ssh.config`: it failed.
+core::Result<std::string> ssh_g_output(const ConnectOptions& options, const core::Result<core::ProcessResult>& ran);
+
 /// "keyword value" lines; a keyword that comes again adds a value. Lines and values beyond sane limits are dropped.
 std::map<std::string, std::vector<std::string>> parse_ssh_g(std::string_view text);
 
-/// `config` is empty where there is no OpenSSH. Kind `ssh.config`: something is set that cannot be honoured and must
-/// not be ignored (ProxyJump, ProxyCommand, RevokedHostKeys).
+/// `config` is empty where there is no OpenSSH. Kinds: `usage` (a jump host's name), `ssh.config`: jump hosts lead in a
+/// circle, or something is set that cannot be honoured and must not be ignored (RevokedHostKeys).
 core::Result<Target> resolve(const ConnectOptions& options,
                              const std::map<std::string, std::vector<std::string>>& config, const Surroundings& here);
 

@@ -14,9 +14,12 @@
 
 namespace deployrun::ssh {
 
+class Carrier;
+
 struct Connected {
-  Descriptor socket;    ///< non-blocking, TCP_NODELAY
-  std::string address;  ///< "10.0.0.7:22", "[::1]:22"
+  Descriptor socket;                 ///< non-blocking, TCP_NODELAY
+  std::string address;               ///< "10.0.0.7:22", "[::1]:22"
+  std::shared_ptr<Carrier> carrier;  ///< what the connection runs over, where that is not the network
 };
 
 /// Kinds: `ssh.resolve`, `ssh.connect`, `cancelled`. `timeout` is for the connecting, all addresses together.

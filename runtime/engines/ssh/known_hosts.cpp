@@ -55,6 +55,16 @@ bool matches_pattern(std::string_view pattern, std::string_view name) {
   return p == pattern.size();
 }
 
+/// A key's fields, each of its full length, and nothing behind them.
+bool is_whole(std::string_view blob) {
+  WireReader reader(blob);
+  int fields = 0;
+  for (; !reader.empty(); ++fields) {
+    if (!reader.string()) return false;
+  }
+  return fields >= 2;
+}
+
 /// "|1|salt|hash": HMAC-SHA1 of the name under the salt.
 bool matches_hashed(std::string_view field, std::string_view name) {
   const auto parts = core::split(field, '|');
@@ -119,7 +129,7 @@ std::vector<KnownKey> known_keys(std::string_view text, std::string_view host, u
     }
     const std::string_view type = take_field(line);
     const auto blob = core::base64_decode(take_field(line));
-    if (!blob || type.empty() || blob_type(*blob) != type) continue;
+    if (!blob || type.empty() || blob_type(*blob) != type || !is_whole(*blob)) continue;
     key.type = type;
     key.blob = *blob;
     key.file = file;
@@ -150,7 +160,11 @@ HostCheck check_host(const std::vector<KnownKey>& known, std::string_view offere
   }
   // Lines that name the port decide before those that do not, as OpenSSH looks at the latter only after "new".
   const bool exact = std::any_of(matching.begin(), matching.end(), [](const KnownKey& key) { return !key.plain_name; });
-  if (!revoking.empty()) {
+  // A revoked line too: for the bare name it counts only where nothing names the port.
+  const bool revoked = std::any_of(revoking.begin(), revoking.end(), [&](const KnownKey& key) {
+    return !key.plain_name || (!exact && same_type.empty());
+  });
+  if (revoked) {
     check.verdict = HostVerdict::revoked;
     check.because = std::move(revoking);
   } else if (exact || (!matching.empty() && same_type.empty())) {
@@ -166,6 +180,11 @@ HostCheck check_host(const std::vector<KnownKey>& known, std::string_view offere
   return check;
 }
 
+bool knows_type(const std::vector<KnownKey>& known) {
+  return std::any_of(known.begin(), known.end(),
+                     [](const KnownKey& key) { return key.marker == HostMarker::none && !key.plain_name; });
+}
+
 std::string host_key_preference(const std::vector<KnownKey>& known) {
   // Nothing weaker than this is offered at all: no ssh-dss, no RSA with SHA-1.
   static constexpr std::array<std::string_view, 6> kOrder = {"ssh-ed25519",         "ecdsa-sha2-nistp256",
@@ -173,16 +192,16 @@ std::string host_key_preference(const std::vector<KnownKey>& known) {
                                                              "rsa-sha2-512",        "rsa-sha2-256"};
   const auto is_known = [&known](std::string_view method) {
     const std::string_view type = method.substr(0, 4) == "rsa-" ? "ssh-rsa" : method;
-    return std::any_of(known.begin(), known.end(),
-                       [type](const KnownKey& key) { return key.marker == HostMarker::none && key.type == type; });
+    return std::any_of(known.begin(), known.end(), [type](const KnownKey& key) {
+      return key.marker == HostMarker::none && !key.plain_name && key.type == type;
+    });
   };
+  const bool any = std::none_of(kOrder.begin(), kOrder.end(), is_known);
   std::string list;
-  for (const bool wanted : {true, false}) {
-    for (const std::string_view method : kOrder) {
-      if (is_known(method) != wanted) continue;
-      if (!list.empty()) list += ',';
-      list += method;
-    }
+  for (const std::string_view method : kOrder) {
+    if (!any && !is_known(method)) continue;
+    if (!list.empty()) list += ',';
+    list += method;
   }
   return list;
 }

@@ -54,8 +54,11 @@ struct HostCheck {
 /// `offered` is the server's public key blob.
 HostCheck check_host(const std::vector<KnownKey>& known, std::string_view offered);
 
-/// The host-key types for LIBSSH2_METHOD_HOSTKEY: those the host is known by first, then the rest, so that a server
-/// that has a known key shows that one, and another one still gets as far as a verdict with a fingerprint.
+/// Whether some line vouches for a key of this host by its full name: then only keys of such types are asked for.
+bool knows_type(const std::vector<KnownKey>& known);
+
+/// The host-key types for LIBSSH2_METHOD_HOSTKEY: those that the host is known by; for a host that is not, all that can
+/// be used, in OpenSSH's order.
 std::string host_key_preference(const std::vector<KnownKey>& known);
 
 /// The matching lines of all files, in order; a file that does not exist has none. Blocks: for pool jobs.

@@ -1,5 +1,6 @@
 #include "ssh/login.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -11,12 +12,6 @@
 namespace deployrun::ssh {
 namespace {
 
-// What has no known weakness; libssh2's own lists still end in CBC and MD5. Its key-exchange list is left alone: it
-// carries the markers of strict key exchange and of server-sig-algs.
-constexpr const char* kCiphers =
-    "chacha20-poly1305@openssh.com,aes256-gcm@openssh.com,aes128-gcm@openssh.com,aes256-ctr,aes192-ctr,aes128-ctr";
-constexpr const char* kMacs = "hmac-sha2-256-etm@openssh.com,hmac-sha2-512-etm@openssh.com,hmac-sha2-256,hmac-sha2-512";
-
 std::string join(const std::vector<std::string>& list) {
   std::string text;
   for (const std::string& one : list) text += (text.empty() ? "" : ", ") + one;
@@ -27,12 +22,13 @@ std::string place(const KnownKey& key) { return key.file + ":" + std::to_string(
 
 }  // namespace
 
-Login::Login(core::Loop& loop, KeyStore& keys, Target target)
+Login::Login(core::Loop& loop, std::shared_ptr<Client> client, Target target)
     : loop_(loop),
+      client_(std::move(client)),
       target_(std::move(target)),
+      handshake_(loop, client_, target_),
       agent_(target_.agent.empty() ? nullptr : std::make_unique<Agent>(loop, target_.agent)),
-      finder_(keys, target_, agent_.get()),
-      limit_(loop) {}
+      finder_(client_->keys, target_, agent_.get()) {}
 
 Login::~Login() {
   if (transport_ && step_ != Step::over) {
@@ -52,22 +48,26 @@ void Login::start(Done done) {
     if (!done_) return;
     if (!known) return finish(known.error());
     known_ = std::move(known).value();
-    shake_hands();
+    handshake_.prefer(host_key_preference(known_));
   });
   finder_.start([this](Identities identities) {
     identities_ = std::move(identities);
     if (step_ == Step::identities) authenticate();
   });
-  connector_ = std::make_unique<Connector>(loop_, target_.hostname, target_.port, target_.connect_timeout);
-  connector_->start([this](core::Result<Connected> connected) {
+  handshake_.start([this](core::Result<Greeted> greeted) {
     if (!done_) return;
-    if (!connected) {
-      core::Error error = connected.error();
-      error.host = target_.name;
-      return finish(std::move(error));
+    if (!greeted) {
+      const auto types = greeted.error().details.find("host_keys");
+      if (types != greeted.error().details.end() && knows_type(known_)) {
+        return finish(no_known_type(greeted.error(), std::get<std::string>(types->second)));
+      }
+      return finish(greeted.error());
     }
-    connected_ = std::move(connected).value();
-    shake_hands();
+    transport_ = std::move(greeted->transport);
+    address_ = std::move(greeted->address);
+    door_ = std::move(greeted->door);
+    transport_->add(this);
+    check_host_key(greeted->key);
   });
 }
 
@@ -75,58 +75,45 @@ void Login::cancel() noexcept {
   if (done_) finish(core::cancelled());
 }
 
-void Login::shake_hands() {
-  if (!connected_ || !known_ || step_ != Step::connecting) return;
-  address_ = connected_->address;
-  transport_ = std::make_shared<Transport>(loop_, std::move(connected_->socket), target_.name);
-  LIBSSH2_SESSION* raw = transport_->raw();
-  const std::string types = host_key_preference(*known_);
-  libssh2_session_method_pref(raw, LIBSSH2_METHOD_HOSTKEY, types.c_str());
-  libssh2_session_method_pref(raw, LIBSSH2_METHOD_SIGN_ALGO, "rsa-sha2-512,rsa-sha2-256");
-  for (const int way : {LIBSSH2_METHOD_CRYPT_CS, LIBSSH2_METHOD_CRYPT_SC})
-    libssh2_session_method_pref(raw, way, kCiphers);
-  for (const int way : {LIBSSH2_METHOD_MAC_CS, LIBSSH2_METHOD_MAC_SC}) libssh2_session_method_pref(raw, way, kMacs);
-  step_ = Step::handshake;
-  limit_.start(target_.connect_timeout, [this] {
-    finish(core::Error{.kind = "ssh.connect",
-                       .message = "connect " + address_ + ": connected, but no SSH answer within " +
-                                  std::to_string(target_.connect_timeout.count()) + " ms",
-                       .hint = "is it sshd that listens there, and is the host overloaded?",
-                       .host = target_.name});
-  });
-  transport_->add(this);
-  transport_->pump();
-}
-
 bool Login::progress() {
   switch (step_) {
-    case Step::handshake: return handshake();
     case Step::keys: return try_key();
     case Step::methods: return ask_methods();
     default: return false;
   }
 }
 
-bool Login::handshake() {
-  const int code = libssh2_session_handshake(transport_->raw(), transport_->fd());
-  if (code == LIBSSH2_ERROR_EAGAIN) return false;
-  if (code != 0) {
-    core::Error error = transport_->last_error("ssh.handshake", "exchange keys with " + address_);
-    error.hint = "the server and libssh2 1.11.1 may have no method in common (post-quantum key exchange only, for one)";
-    finish(std::move(error));
-    return true;
-  }
-  limit_.cancel();
-  check_host_key();
-  return true;
+/// Only keys of the types that the host is known by were asked for, and it has none of them.
+core::Error Login::no_known_type(const core::Error& error, const std::string& offered) const {
+  const auto at = std::find_if(known_.begin(), known_.end(),
+                               [](const KnownKey& key) { return key.marker == HostMarker::none && !key.plain_name; });
+  const std::string name = known_host_name(target_.key_name, target_.key_alias ? 22 : target_.port);
+  core::Error changed{.kind = "ssh.host_changed",
+                      .message = name + " has no key of the type it is known by: " + at->type + " " +
+                                 fingerprint(at->blob) + " in " + place(*at) + "; it offers " + offered,
+                      .hint = "somebody may be in between; if the host was set up anew: ssh-keygen -R " +
+                              core::shell_quote(name) + " -f " + core::shell_quote(at->file) + ", then `" + trust() +
+                              "`",
+                      .host = target_.name,
+                      .details = error.details};
+  changed.details["file"] = at->file;
+  changed.details["line"] = static_cast<std::int64_t>(at->line);
+  changed.details["known"] = fingerprint(at->blob);
+  return changed;
 }
 
-void Login::check_host_key() {
-  std::size_t length = 0;
-  int type = 0;
-  const char* key = libssh2_session_hostkey(transport_->raw(), &length, &type);
-  std::string blob(key == nullptr ? "" : key, key == nullptr ? 0 : length);
-  const HostCheck check = check_host(*known_, blob);
+/// The command that makes the host known.
+std::string Login::trust() const {
+  const bool six = target_.name.find(':') != std::string::npos;
+  const std::string host = target_.port == 22
+                               ? target_.name
+                               : (six ? "[" + target_.name + "]" : target_.name) + ":" + std::to_string(target_.port);
+  return "deployrun host trust " + core::shell_quote(host) +
+         (target_.known_hosts.empty() ? "" : " --file " + core::shell_quote(target_.known_hosts.front()));
+}
+
+void Login::check_host_key(std::string blob) {
+  const HostCheck check = check_host(known_, blob);
   if (!blob.empty() && check.verdict == HostVerdict::match) return authenticate();
   const bool new_host =
       check.verdict == HostVerdict::unknown && check.authorities.empty() && !target_.known_hosts.empty();
@@ -151,9 +138,6 @@ void Login::record_host_key(std::string blob) {
 core::Error Login::host_key_error(const HostCheck& check, const std::string& blob) const {
   const std::string offered = std::string(blob_type(blob)) + " " + fingerprint(blob);
   const std::string name = known_host_name(target_.key_name, target_.key_alias ? 22 : target_.port);
-  const std::string file = target_.known_hosts.empty() ? "~/.ssh/known_hosts" : target_.known_hosts.front();
-  const std::string scan = "ssh-keyscan" + (target_.port == 22 ? "" : " -p " + std::to_string(target_.port)) + " " +
-                           core::shell_quote(target_.hostname);
   core::Error error{.host = target_.name};
   error.details["fingerprint"] = fingerprint(blob);
   error.details["key_type"] = std::string(blob_type(blob));
@@ -177,7 +161,7 @@ core::Error Login::host_key_error(const HostCheck& check, const std::string& blo
       error.message = name + " at " + address_ + " shows another key: " + offered + ", known is " + known.type + " " +
                       fingerprint(known.blob) + " in " + place(known);
       error.hint = "somebody may be in between; if the host was set up anew: ssh-keygen -R " + core::shell_quote(name) +
-                   " -f " + core::shell_quote(known.file) + ", then " + scan + " and compare the fingerprint";
+                   " -f " + core::shell_quote(known.file) + ", then `" + trust() + "`";
       return error;
     }
     default: break;
@@ -188,8 +172,8 @@ core::Error Login::host_key_error(const HostCheck& check, const std::string& blo
     error.message +=
         "; " + place(check.authorities.front()) + " names a certificate authority for it, which cannot be used";
   }
-  error.hint = "compare the fingerprint with the host's, then: " + scan + " >> " + core::shell_quote(file) +
-               "; or let host_keys = \"accept-new\" write unknown hosts down";
+  error.hint = "compare the fingerprint with the host's, then: `" + trust() +
+               "`; or let host_keys = \"accept-new\" write unknown hosts down";
   return error;
 }
 
@@ -314,13 +298,6 @@ void Login::lost(const core::Error& error) {
       failed.message += "; the server closed the connection";
       return finish(core::wrap(std::move(failed), error));
     }
-    case Step::handshake: {
-      core::Error failed{.kind = "ssh.handshake",
-                         .message = "exchange keys with " + address_ + ": " + error.message,
-                         .hint = "the server may be refusing connections at the moment (MaxStartups) or us for good",
-                         .host = target_.name};
-      return finish(std::move(failed));
-    }
     default: return finish(error);
   }
 }
@@ -328,8 +305,8 @@ void Login::lost(const core::Error& error) {
 void Login::finish(core::Result<std::shared_ptr<Session>> result) {
   const auto done = std::exchange(done_, nullptr);
   step_ = Step::over;
-  limit_.cancel();
-  if (connector_) connector_->cancel();
+  door_.reset();
+  handshake_.cancel();
   if (transport_) {
     transport_->remove(this);
     const auto transport = std::exchange(transport_, nullptr);

@@ -42,6 +42,20 @@ int signal_number(std::string_view name) {
 
 }  // namespace
 
+Exit exit_of(Channel& channel) {
+  Exit exit;
+  exit.code = libssh2_channel_get_exit_status(channel.raw());
+  char* name = nullptr;
+  std::size_t length = 0;
+  libssh2_channel_get_exit_signal(channel.raw(), &name, &length, nullptr, nullptr, nullptr, nullptr);
+  if (name != nullptr) {
+    exit.signal.assign(name, length);
+    exit.code = 128 + signal_number(exit.signal);
+    libssh2_free(channel.transport().raw(), name);
+  }
+  return exit;
+}
+
 std::string RemoteCommand::make_nonce() {
   std::array<unsigned char, 12> bytes{};
   if (RAND_bytes(bytes.data(), static_cast<int>(bytes.size())) != 1) return {};
@@ -284,17 +298,7 @@ void RemoteCommand::finish() {
     if (living.expired() || state_ != State::running) return;
   }
   if (stopping_) return end(core::cancelled());
-  Exit exit;
-  exit.code = libssh2_channel_get_exit_status(channel_->raw());
-  char* name = nullptr;
-  std::size_t length = 0;
-  libssh2_channel_get_exit_signal(channel_->raw(), &name, &length, nullptr, nullptr, nullptr, nullptr);
-  if (name != nullptr) {
-    exit.signal.assign(name, length);
-    exit.code = 128 + signal_number(exit.signal);
-    libssh2_free(session_->transport().raw(), name);
-  }
-  end(std::move(exit));
+  end(exit_of(*channel_));
 }
 
 void RemoteCommand::lost(const core::Error& error) { end(stopping_ ? core::cancelled() : error); }

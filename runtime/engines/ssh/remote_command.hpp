@@ -20,6 +20,9 @@ struct Exit {
   std::string signal;  ///< "TERM", "KILL" …; empty for an ordinary exit
 };
 
+/// How the program of a channel ended that the server has closed.
+Exit exit_of(Channel& channel);
+
 class RemoteCommand final : private Waiter {
  public:
   struct Events {

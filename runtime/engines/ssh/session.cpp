@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "ssh/listeners.hpp"
 #include "ssh/remote_command.hpp"
 #include "ssh/streams.hpp"
 
@@ -222,6 +223,11 @@ void Session::lost(const core::Error& error) {
     waiting_.pop_front();
     if (const auto opened = std::exchange(request->opened, nullptr)) opened(error);
   }
+}
+
+Listeners& Session::listeners() {
+  if (!listeners_) listeners_ = std::make_unique<Listeners>(*this);
+  return *listeners_;
 }
 
 void Session::end_group(long group) {

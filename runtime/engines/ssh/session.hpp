@@ -15,8 +15,9 @@
 
 namespace deployrun::ssh {
 
-class Session;
+class Listeners;
 class RemoteCommand;
+class Session;
 
 /// Where a channel leads.
 struct Destination {
@@ -68,6 +69,11 @@ class Session final : public std::enable_shared_from_this<Session>, private Wait
   /// `urgent` goes first and may use the two sessions that a default server has beyond our limit.
   std::shared_ptr<void> open_channel(Destination destination, Opened opened, bool urgent = false);
 
+  /// Whether the request of this token is being answered now, and not waiting behind others.
+  bool opening(const std::shared_ptr<void>& token) const noexcept {
+    return current_ != nullptr && current_.get() == token.get();
+  }
+
   /// A stream to a socket or a TCP port that the server connects to.
   std::unique_ptr<core::Operation<std::unique_ptr<core::Stream>>> open_stream(Destination destination);
   /// A command's stdin and stdout as a stream (`docker system dial-stdio`). Its end with a code other than 0 is an
@@ -76,6 +82,9 @@ class Session final : public std::enable_shared_from_this<Session>, private Wait
   /// The same as a factory that keeps the session alive.
   core::Dial dial(Destination destination);
   core::Dial dial_exec(Command command);
+
+  /// What the server listens on for us.
+  Listeners& listeners();
 
   /// Ends a remote process group in the background, as far as the connection lasts.
   void end_group(long group);
@@ -114,6 +123,7 @@ class Session final : public std::enable_shared_from_this<Session>, private Wait
   core::Timer retry_;
   bool resting_ = false;  // after a refusal that will pass
   std::list<std::unique_ptr<RemoteCommand>> killers_;
+  std::unique_ptr<Listeners> listeners_;
 };
 
 }  // namespace deployrun::ssh

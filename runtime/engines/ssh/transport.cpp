@@ -10,6 +10,8 @@
 #include <cstring>
 
 #include "core/text.hpp"
+#include "ssh/carrier.hpp"
+#include "ssh/hello.hpp"
 
 namespace deployrun::ssh {
 namespace {
@@ -37,8 +39,12 @@ void compact(std::string& buffer, std::size_t& consumed) {
 
 }  // namespace
 
-Transport::Transport(core::Loop& loop, Descriptor socket, std::string host)
-    : loop_(loop), socket_(std::move(socket)), host_(std::move(host)), probe_timer_(loop) {
+Transport::Transport(core::Loop& loop, Descriptor socket, std::string host, std::shared_ptr<Carrier> carrier)
+    : loop_(loop),
+      socket_(std::move(socket)),
+      host_(std::move(host)),
+      carrier_(std::move(carrier)),
+      probe_timer_(loop) {
   const int fd = socket_.get();
   set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
   set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 15);
@@ -106,6 +112,9 @@ void Transport::fill() {
     // Not sticky: without it sshd's replies wait 40 ms for our delayed acknowledgement.
     set_option(socket_.get(), IPPROTO_TCP, TCP_QUICKACK, 1);
     in_.append(piece.data(), static_cast<std::size_t>(count));
+    if (login_ && greeting_.size() < kHelloLimit) {
+      greeting_.append(piece.data(), std::min(static_cast<std::size_t>(count), kHelloLimit - greeting_.size()));
+    }
     bytes_in_ += static_cast<std::uint64_t>(count);
     heard_ = core::Loop::now();
     probed_.reset();
@@ -232,6 +241,7 @@ void Transport::keep_alive() {
   libssh2_keepalive_config(session_, 1, 2);
   heard_ = core::Loop::now();
   login_ = false;
+  greeting_ = {};
   arm_probe();
 }
 
@@ -259,7 +269,10 @@ void Transport::probe() {
     const std::size_t before = out_.size();
     libssh2_keepalive_send(session_, nullptr);
     // Its clock is the wall's: it may have decided that it was too early. Only what was asked can be left unanswered.
-    if (out_.size() != before && !probed_) probed_ = core::Loop::now();
+    if (out_.size() != before) {
+      ++probes_;
+      if (!probed_) probed_ = core::Loop::now();
+    }
     pump();
     if (over_) return;
   }
@@ -280,6 +293,7 @@ void Transport::fail(core::Error error) {
   core::close_handle(poll_);
   poll_ = nullptr;
   socket_ = Descriptor();
+  carrier_.reset();
   probe_timer_.cancel();
   retired_.clear();
   while (!waiters_.empty()) {
@@ -321,10 +335,12 @@ bool Transport::fatal(long code) noexcept {
 }
 
 core::Error Transport::lost_error(const std::string& why) const {
-  return {.kind = "ssh.lost",
-          .message = "connection to " + host_ + " lost: " + why,
-          .hint = "what was running there may have ended or may still run: look before repeating it",
-          .host = host_};
+  core::Error error{.kind = "ssh.lost",
+                    .message = "connection to " + host_ + " lost: " + why,
+                    .hint = "what was running there may have ended or may still run: look before repeating it",
+                    .host = host_};
+  if (carrier_ && carrier_->failure()) return core::wrap(std::move(error), *carrier_->failure());
+  return error;
 }
 
 }  // namespace deployrun::ssh

@@ -25,6 +25,8 @@
 
 namespace deployrun::ssh {
 
+class Carrier;
+
 /// Somebody with an unfinished libssh2 call.
 class Waiter {
  public:
@@ -46,7 +48,7 @@ class Transport final : public std::enable_shared_from_this<Transport> {
   static constexpr core::Milliseconds kSilence{40000};
 
   /// `host` is the name that errors carry.
-  Transport(core::Loop& loop, Descriptor socket, std::string host);
+  Transport(core::Loop& loop, Descriptor socket, std::string host, std::shared_ptr<Carrier> carrier = nullptr);
   /// The abrupt end: what libssh2 holds is freed at once, unsent bytes are dropped.
   ~Transport();
   Transport(const Transport&) = delete;
@@ -68,6 +70,8 @@ class Transport final : public std::enable_shared_from_this<Transport> {
   /// Tries everybody on the next turn of the loop.
   void pump_later();
 
+  /// The first bytes from the peer, as far as `parse_hello` needs them; until `keep_alive`.
+  const std::string& greeting() const noexcept { return greeting_; }
   /// Probes the peer from now on (after login).
   void keep_alive();
   /// Hands a channel over to be closed and freed; `freed` runs when the server has closed its side too.
@@ -88,6 +92,9 @@ class Transport final : public std::enable_shared_from_this<Transport> {
   /// How often an answer was waited for: the login's every exchange, then the first bytes to come in after something
   /// that `ask` announced has gone out. A command on an open connection is one; several at once share theirs.
   std::uint64_t round_trips() const noexcept { return round_trips_; }
+  /// Answers to our probes that libssh2 1.11.1 keeps in its queue for ever: they come before the answer to the next
+  /// global request.
+  std::uint64_t unread_replies() const noexcept { return probes_; }
   std::uint64_t bytes_in() const noexcept { return bytes_in_; }
   std::uint64_t bytes_out() const noexcept { return bytes_out_; }
 
@@ -116,6 +123,8 @@ class Transport final : public std::enable_shared_from_this<Transport> {
   uv_poll_t* poll_ = nullptr;
   int watching_ = 0;
 
+  std::shared_ptr<Carrier> carrier_;
+  std::string greeting_;
   std::string in_;  // from the socket, not yet taken by libssh2
   std::size_t taken_ = 0;
   std::string out_;  // from libssh2, not yet taken by the kernel
@@ -138,6 +147,7 @@ class Transport final : public std::enable_shared_from_this<Transport> {
   bool asked_ = false;                   // it went out, and nothing has come in since
   bool login_ = true;                    // everything is to be answered
   std::uint64_t round_trips_ = 0;
+  std::uint64_t probes_ = 0;  // sent
   std::uint64_t bytes_in_ = 0;
   std::uint64_t bytes_out_ = 0;
 };

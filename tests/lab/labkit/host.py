@@ -35,11 +35,11 @@ class Host:
     def start_sshd(self):
         self.machine.start("sshd", ["/usr/sbin/sshd", "-D", "-e"])
 
-    def wait_sshd(self):
+    def wait_sshd(self, port=22):
         def answers():
-            with socket.create_connection((self.address, 22), timeout=1) as connection:
+            with socket.create_connection((self.address, port), timeout=1) as connection:
                 return connection.recv(4) == b"SSH-"
-        self._wait("sshd", answers)
+        self._wait("sshd" if port == 22 else f"sshd-{port}", answers)
 
     def stop_sshd(self):
         self.machine.stop("sshd")

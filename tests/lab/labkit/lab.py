@@ -1,4 +1,4 @@
-"""A lab: some servers, a registry and keys, in one private network 10.99.<number>.0/24.
+"""A lab: some servers, a registry and keys, in one private network 10.99.<number>.0/24 (and fd99:<number>::/64).
 
     with Lab(hosts=3, proxy="kamal") as lab:
         lab.hosts[0].engine.pull(lab.image("app:v1"))
@@ -109,6 +109,7 @@ class Lab:
         self._hub = hub
         _ip("link", "add", device, "type", "veth", "peer", "name", "uplink", "netns", str(hub.pid))
         _ip("address", "add", f"10.99.{self.number}.254/24", "dev", device)
+        _ip("address", "add", f"{self.address6('.254')}/64", "dev", device, "nodad")
         _ip("link", "set", device, "up")
         hub.run(["ip", "-batch", "-"], stdin=f"link add bridge0 type bridge\n"
                 f"address add 10.99.{self.number}.1/24 dev bridge0\n"
@@ -121,7 +122,8 @@ class Lab:
             str(machine.pid))
         self._hub.run(["ip", "-batch", "-"],
                       stdin=f"link set {machine.name} master bridge0\nlink set {machine.name} up\n")
-        machine.run(["ip", "-batch", "-"], stdin=f"address add {address}/24 dev eth0\nlink set eth0 up\n")
+        machine.run(["ip", "-batch", "-"], stdin=f"address add {address}/24 dev eth0\n"
+                    f"address add {self.address6(address)}/64 dev eth0 nodad\nlink set eth0 up\n")
 
     def _start_services(self, host):
         host.start_sshd()
@@ -156,6 +158,10 @@ class Lab:
     @property
     def urls(self):
         return [host.url for host in self.hosts]
+
+    def address6(self, address):
+        """The IPv6 address of what has this IPv4 address in the lab."""
+        return f"fd99:{self.number}::{address.rsplit('.', 1)[1]}"
 
     def unplug(self, host):
         """Takes the cable out: the host's link goes down. plug() puts it in again."""

@@ -209,7 +209,7 @@ void run_until(core::Loop& loop, const bool& done, std::chrono::milliseconds lim
 }
 
 core::Result<std::shared_ptr<ssh::Session>> connect(core::Loop& loop, ssh::ConnectOptions options) {
-  ssh::Connect operation(loop, std::make_shared<ssh::KeyStore>(loop), std::move(options));
+  ssh::Connect operation(loop, std::make_shared<ssh::Client>(loop), std::move(options));
   return wait(loop, operation);
 }
 

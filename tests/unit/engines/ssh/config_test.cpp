@@ -151,11 +151,67 @@ TEST_CASE("the check cannot be switched off, and aliases stand alone") {
 TEST_CASE("what is not available is refused, never ignored") {
   ConnectOptions options;
   options.host = "web";
-  for (const char* line : {"proxyjump bastion\n", "proxycommand nc %h %p\n", "revokedhostkeys /etc/revoked\n"}) {
-    const auto target = resolve(options, parse_ssh_g(line), kHere);
-    REQUIRE(!target.ok());
-    CHECK(target.error().kind == "ssh.config");
-    CHECK(!target.error().hint.empty());
-    CHECK(target.error().host == "web");
-  }
+  const auto target = resolve(options, parse_ssh_g("revokedhostkeys /etc/revoked\n"), kHere);
+  REQUIRE(!target.ok());
+  CHECK(target.error().kind == "ssh.config");
+  CHECK(!target.error().hint.empty());
+  CHECK(target.error().host == "web");
+}
+
+TEST_CASE("jump hosts: one after the other, with the same keys and files, users and ports of their own") {
+  ConnectOptions options;
+  options.host = "web";
+  options.user = "deploy";
+  options.port = 2222;
+  options.known_hosts = {"/pins"};
+  options.identity_files = {"/key"};
+  options.jump = "first,joe@second:2200";
+  const auto target = resolve(options, parse_ssh_g("proxyjump other\n"), kHere);
+  REQUIRE(target.ok());
+  REQUIRE(target->jump);
+  CHECK(target->jump->host == "second");
+  CHECK(target->jump->user == "joe");
+  CHECK(target->jump->port == 2200);
+  CHECK(target->jump->jump == "first");
+  CHECK(target->jump->known_hosts == std::vector<std::string>{"/pins"});
+  CHECK(target->jump->identity_files == std::vector<std::string>{"/key"});
+  const auto second = resolve(*target->jump, {}, kHere);
+  REQUIRE(second.ok());
+  REQUIRE(second->jump);
+  CHECK(second->jump->host == "first");
+  CHECK(!second->jump->user);
+  CHECK(!second->jump->port);
+  CHECK(!second->jump->jump);
+
+  options.jump = "[::1]:22";
+  CHECK(resolve(options, {}, kHere)->jump->host == "::1");
+  options.jump = "none";
+  CHECK(!resolve(options, parse_ssh_g("proxyjump other\n"), kHere)->jump);
+  options.jump = "bad host";
+  CHECK(resolve(options, {}, kHere).error().kind == "usage");
+}
+
+TEST_CASE("jump hosts of the configuration, and their ends") {
+  CHECK(decide("proxyjump joe@[10.0.0.1]:2200\n").jump->port == 2200);
+  CHECK(!decide("proxyjump none\n").jump);
+  CHECK(!decide("hostname bastion\nproxyjump bastion\n").jump);  // "Host *" reaches the jump host itself directly
+  ConnectOptions options;
+  options.host = "web";
+  options.hops = 8;
+  const auto circle = resolve(options, parse_ssh_g("proxyjump bastion\n"), kHere);
+  REQUIRE(!circle.ok());
+  CHECK(circle.error().kind == "ssh.config");
+}
+
+TEST_CASE("a proxy command gets its tokens, and no shell words by them") {
+  CHECK(decide("hostname 10.0.0.7\nport 2222\nuser joe\nproxycommand nc -X 5 %h %p %r %%\n").proxy_command ==
+        "nc -X 5 10.0.0.7 2222 joe %");
+  CHECK(decide("proxycommand none\n").proxy_command.empty());
+  ConnectOptions options;
+  options.host = "web";
+  const auto evil = resolve(options, parse_ssh_g("hostname $(reboot)\nproxycommand nc %h %p\n"), kHere);
+  REQUIRE(!evil.ok());
+  CHECK(evil.error().kind == "ssh.config");
+  options.proxy_command = "mine %h";
+  CHECK(resolve(options, parse_ssh_g("proxyjump bastion\n"), kHere)->proxy_command == "mine web");
 }

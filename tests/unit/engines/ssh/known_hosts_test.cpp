@@ -147,11 +147,17 @@ TEST_CASE("known_hosts: a name without its port") {
   CHECK(verdict("@revoked " + line("web"), kEd, "web", 2222) == HostVerdict::revoked);
 }
 
-TEST_CASE("known_hosts: known types are asked for first") {
+TEST_CASE("known_hosts: only known types are asked for") {
   const auto preference = [](const std::string& text) { return host_key_preference(known_keys(text, "web", 22, "f")); };
   CHECK(preference("").substr(0, 12) == "ssh-ed25519,");
-  CHECK(preference(line("web", kEcdsa)).substr(0, 32) == "ecdsa-sha2-nistp256,ssh-ed25519,");
-  CHECK(preference(line("web", kRsa)).substr(0, 38) == "rsa-sha2-512,rsa-sha2-256,ssh-ed25519,");
+  CHECK(preference(line("web", kEcdsa)) == "ecdsa-sha2-nistp256");
+  CHECK(preference(line("web", kRsa)) == "rsa-sha2-512,rsa-sha2-256");
+  CHECK(preference(line("web", kRsa) + line("web")) == "ssh-ed25519,rsa-sha2-512,rsa-sha2-256");
+  CHECK(preference("@cert-authority " + line("web", kRsa)).substr(0, 12) == "ssh-ed25519,");
+  // OpenSSH orders by the lines that name the port alone.
+  CHECK(host_key_preference(known_keys(line("web", kRsa), "web", 2222, "f")).substr(0, 12) == "ssh-ed25519,");
+  CHECK(knows_type(known_keys(line("web", kRsa), "web", 22, "f")));
+  CHECK(!knows_type(known_keys(line("web", kRsa), "web", 2222, "f")));
   CHECK(preference("@revoked " + line("web", kRsa)).substr(0, 12) == "ssh-ed25519,");
   CHECK(preference("").find("ssh-rsa") == std::string::npos);
 }

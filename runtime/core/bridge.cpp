@@ -1,4 +1,4 @@
-#include "http/bridge.hpp"
+#include "core/bridge.hpp"
 
 #include <sys/socket.h>
 #include <unistd.h>
@@ -6,9 +6,9 @@
 #include <array>
 #include <cerrno>
 
-namespace deployrun::http {
+namespace deployrun::core {
 
-Bridge::Bridge(core::Loop& loop, Ended ended) : loop_(loop), ended_(std::move(ended)) {}
+Bridge::Bridge(Loop& loop, Ends ends, Ended ended) : loop_(loop), ends_(ends), ended_(std::move(ended)) {}
 
 Bridge::~Bridge() { release(); }
 
@@ -19,7 +19,7 @@ void Bridge::release() noexcept {
   stream_.reset();
   if (poll_ != nullptr) {
     uv_poll_stop(poll_);
-    core::close_handle(poll_);
+    close_handle(poll_);
     poll_ = nullptr;
     ::close(fd_);
   }
@@ -34,17 +34,19 @@ void Bridge::attach(int fd) {
   if (flushed_ < inbound_.size()) flush();
 }
 
-void Bridge::dial(const core::Dial& dial) {
+void Bridge::dial(const Dial& dial) {
   std::weak_ptr<bool> alive = alive_;
   // The token is kept only while the dial is under way: a dial that answers at once has none left to cancel.
-  auto token = dial([this, alive](core::Result<std::unique_ptr<core::Stream>> stream) {
+  auto token = dial([this, alive](Result<std::unique_ptr<Stream>> stream) {
     if (alive.expired()) return;
     dialled(std::move(stream));
   });
   if (!open_ && !over_) dialling_ = std::move(token);
 }
 
-void Bridge::dialled(core::Result<std::unique_ptr<core::Stream>> stream) {
+void Bridge::join(std::unique_ptr<Stream> stream) { dialled(std::move(stream)); }
+
+void Bridge::dialled(Result<std::unique_ptr<Stream>> stream) {
   if (!stream) return end(std::move(stream).error());
   open_ = true;
   stream_ = std::move(*stream);
@@ -54,11 +56,15 @@ void Bridge::dialled(core::Result<std::unique_ptr<core::Stream>> stream) {
 
 void Bridge::poll() {
   if (over_ || poll_ == nullptr) return;
-  int wanted = UV_DISCONNECT;
-  if (open_ && !writing_) wanted |= UV_READABLE;
+  int wanted = ends_ == Ends::either ? UV_DISCONNECT : 0;
+  if (open_ && !writing_ && !socket_over_) wanted |= UV_READABLE;
   if (flushed_ < inbound_.size()) wanted |= UV_WRITABLE;
   if (wanted == events_) return;
   events_ = wanted;
+  if (wanted == 0) {
+    uv_poll_stop(poll_);
+    return;
+  }
   uv_poll_start(poll_, wanted, [](uv_poll_t* handle, int status, int events) {
     static_cast<Bridge*>(handle->data)->on_events(status, events);
   });
@@ -69,7 +75,7 @@ void Bridge::on_events(int status, int events) {
   const std::weak_ptr<bool> alive = alive_;
   if ((events & UV_WRITABLE) != 0) flush();
   if (alive.expired() || over_) return;
-  // libcurl never half-closes: when its side is gone, nobody waits for an answer.
+  // Only where nobody half-closes: when that side is gone, nobody waits for an answer.
   if ((events & UV_DISCONNECT) != 0) return end({});
   if ((events & UV_READABLE) != 0) send();
 }
@@ -78,16 +84,16 @@ void Bridge::send() {
   std::array<char, 65536> buffer;
   const ssize_t count = ::recv(fd_, buffer.data(), buffer.size(), 0);
   if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
-  if (count <= 0) return end({});
+  if (count == 0) return socket_ended();
+  if (count < 0) return end({});
   writing_ = true;
   std::weak_ptr<bool> alive = alive_;
-  stream_->write(std::string(buffer.data(), static_cast<std::size_t>(count)),
-                 [this, alive](core::Result<core::Unit> written) {
-                   if (alive.expired() || over_) return;
-                   writing_ = false;
-                   if (!written) return end(std::move(written).error());
-                   poll();
-                 });
+  stream_->write(std::string(buffer.data(), static_cast<std::size_t>(count)), [this, alive](Result<Unit> written) {
+    if (alive.expired() || over_) return;
+    writing_ = false;
+    if (!written) return end(std::move(written).error());
+    poll();
+  });
   if (!alive.expired()) poll();
 }
 
@@ -102,7 +108,7 @@ void Bridge::receive() {
     again_ = false;
     if (over_ || at_end_ || reading_ || !inbound_.empty()) break;
     reading_ = true;
-    stream_->read([this, alive](core::Result<std::string> bytes) {
+    stream_->read([this, alive](Result<std::string> bytes) {
       if (alive.expired() || over_) return;
       reading_ = false;
       if (!bytes) return end(std::move(bytes).error());
@@ -128,19 +134,33 @@ void Bridge::flush() {
   }
   inbound_.clear();
   flushed_ = 0;
-  if (at_end_) return end({});
+  if (at_end_) return stream_ended();
   poll();
   receive();
 }
 
-void Bridge::end(std::optional<core::Error> error) {
+void Bridge::socket_ended() {
+  socket_over_ = true;
+  if (ends_ == Ends::either || stream_over_) return end({});
+  stream_->end_write();
+  poll();
+}
+
+void Bridge::stream_ended() {
+  stream_over_ = true;
+  if (ends_ == Ends::either || socket_over_) return end({});
+  ::shutdown(fd_, SHUT_WR);
+  poll();
+}
+
+void Bridge::end(std::optional<Error> error) {
   if (over_) return;
   over_ = true;
-  // The reason is told before libcurl can see the end and ask for it.
+  // The reason is told before the other side of the socket can see the end and ask for it.
   ended_(*this, std::move(error), open_);
   if (poll_ == nullptr) return;
   ::shutdown(fd_, SHUT_RDWR);
   uv_poll_stop(poll_);
 }
 
-}  // namespace deployrun::http
+}  // namespace deployrun::core

@@ -1,0 +1,59 @@
+#include "ssh/hello.hpp"
+
+#include "core/text.hpp"
+#include "ssh/wire.hpp"
+
+namespace deployrun::ssh {
+namespace {
+
+constexpr std::uint8_t kKexInit = 20;
+constexpr std::size_t kTextLimit = 512;
+
+std::vector<std::string> names(std::string_view list) {
+  std::vector<std::string> all;
+  for (const std::string_view name : core::split(list, ',')) {
+    if (!name.empty()) all.push_back(core::clean(name.substr(0, 100)));
+  }
+  return all;
+}
+
+}  // namespace
+
+ServerHello parse_hello(std::string_view bytes) {
+  ServerHello hello;
+  while (hello.version.empty()) {
+    const std::size_t end = bytes.find('\n');
+    const std::string_view line = core::trim(bytes.substr(0, end));
+    if (line.substr(0, 4) == "SSH-") {
+      if (end == std::string_view::npos) return hello;
+      hello.version = core::clean(line.substr(0, kTextLimit));
+    } else if (hello.before.size() < kTextLimit && !line.empty()) {
+      hello.before += (hello.before.empty() ? "" : " ") + core::clean(line.substr(0, kTextLimit));
+    }
+    if (end == std::string_view::npos) return hello;
+    bytes.remove_prefix(end + 1);
+  }
+  WireReader packet(bytes);
+  const auto length = packet.u32();
+  const auto padding = packet.byte();
+  if (!length || !padding || *length <= *padding + 1U) return hello;
+  const auto payload = packet.bytes(*length - *padding - 1U);
+  if (!payload) return hello;
+  WireReader message(*payload);
+  const auto kind = message.byte();
+  if (!kind || *kind != kKexInit || !message.bytes(16)) return hello;
+  const auto key_exchanges = message.string();
+  const auto host_keys = message.string();
+  message.string();  // from us to it
+  const auto ciphers = message.string();
+  message.string();
+  const auto macs = message.string();
+  if (!macs) return hello;
+  hello.key_exchanges = names(*key_exchanges);
+  hello.host_keys = names(*host_keys);
+  hello.ciphers = names(*ciphers);
+  hello.macs = names(*macs);
+  return hello;
+}
+
+}  // namespace deployrun::ssh

@@ -1,0 +1,51 @@
+#include "ssh/hello.hpp"
+
+#include <catch2/catch_test_macros.hpp>
+
+#include "ssh/wire.hpp"
+
+using namespace deployrun::ssh;
+
+namespace {
+
+std::string kexinit(const std::vector<std::string>& lists) {
+  std::string payload = "\x14" + std::string(16, 'c');
+  for (const std::string& list : lists) put_string(payload, list);
+  std::string packet;
+  put_u32(packet, static_cast<std::uint32_t>(1 + payload.size() + 4));
+  return packet + '\x04' + payload + std::string(4, '\0');
+}
+
+const std::string kLists = kexinit({"curve25519-sha256,ecdh-sha2-nistp256", "ssh-ed25519,rsa-sha2-512", "aes128-ctr",
+                                    "aes256-gcm@openssh.com", "hmac-1", "hmac-2", "none", "none", "", ""});
+
+}  // namespace
+
+TEST_CASE("hello: version and methods") {
+  const ServerHello hello = parse_hello("Welcome\r\nSSH-2.0-Test_1\r\n" + kLists + "more");
+  CHECK(hello.before == "Welcome");
+  CHECK(hello.version == "SSH-2.0-Test_1");
+  CHECK(hello.key_exchanges == std::vector<std::string>{"curve25519-sha256", "ecdh-sha2-nistp256"});
+  CHECK(hello.host_keys == std::vector<std::string>{"ssh-ed25519", "rsa-sha2-512"});
+  CHECK(hello.ciphers == std::vector<std::string>{"aes256-gcm@openssh.com"});
+  CHECK(hello.macs == std::vector<std::string>{"hmac-2"});
+}
+
+TEST_CASE("hello: a server that only says why it hangs up") {
+  const ServerHello hello = parse_hello("Exceeded MaxStartups\r\n");
+  CHECK(hello.before == "Exceeded MaxStartups");
+  CHECK(hello.version.empty());
+  CHECK(parse_hello("").version.empty());
+  CHECK(parse_hello("\x1b[31mred\n").before.find('\x1b') == std::string::npos);
+}
+
+TEST_CASE("hello: whatever is cut off or wrong is left out") {
+  const std::string whole = "SSH-2.0-Test_1\n" + kLists;
+  for (std::size_t length = 0; length < whole.size(); ++length) {
+    const ServerHello hello = parse_hello(std::string_view(whole).substr(0, length));
+    CHECK(hello.host_keys.empty());
+    CHECK(hello.version == (length >= 15 ? "SSH-2.0-Test_1" : ""));
+  }
+  CHECK(parse_hello("SSH-2.0-x\n" + std::string(4, '\xff') + "\x01\x14").host_keys.empty());
+  CHECK(parse_hello("SSH-2.0-x\n" + std::string(64, '\0')).host_keys.empty());
+}
