@@ -81,7 +81,8 @@ TEST_CASE("10 workflow commands are none any more") {
   REQUIRE(pieces.size() == 10);
   for (const std::string& piece : pieces) {
     INFO(piece);
-    for (const std::string_view line : lines(clean("first\n" + piece))) {
+    const std::string cleaned = clean("first\n" + piece);
+    for (const std::string_view line : lines(cleaned)) {
       std::string_view rest = line;
       while (rest.starts_with(' ') || rest.starts_with('\t') || rest.starts_with("\xc2\xa0"))
         rest.remove_prefix(rest.starts_with('\xc2') ? 2 : 1);
