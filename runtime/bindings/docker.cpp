@@ -28,13 +28,7 @@ int requests(lua_State* L) {
     return 1;
   });
 }
-int close_client(lua_State* L) {
-  return lua::guard(L, [L] {
-    if (!lua::is_object<docker::Client>(L, 1)) lua::wrong_argument(L, 1, "a docker.client");
-    static_cast<docker::ClientPtr*>(lua_touserdata(L, 1))->reset();
-    return 0;
-  });
-}
+int close_client(lua_State* L) { return lua::close_object<docker::Client>(L); }
 
 constexpr luaL_Reg kEngineCalls[] = {
     {"ping", ping},         {"version", version},    {"info", info},

@@ -275,17 +275,8 @@ int observer_stop(lua_State* L) {
       L, [L] { return lua::push_operation(L, lua::check_object<http::Observer>(L, 1)->stop(), push_observation); });
 }
 
-template <class T>
-int close_object(lua_State* L) {
-  return lua::guard(L, [L] {
-    if (!lua::is_object<T>(L, 1)) lua::wrong_argument(L, 1, lua::ObjectType<T>::kName);
-    static_cast<std::shared_ptr<T>*>(lua_touserdata(L, 1))->reset();
-    return 0;
-  });
-}
-
-int close_observer(lua_State* L) { return close_object<http::Observer>(L); }
-int close_route(lua_State* L) { return close_object<HttpRoute>(L); }
+int close_observer(lua_State* L) { return lua::close_object<http::Observer>(L); }
+int close_route(lua_State* L) { return lua::close_object<HttpRoute>(L); }
 
 /// The connections of one dial, kept and reused among the requests that are given this route.
 int route(lua_State* L) {

@@ -174,12 +174,7 @@ int verify(lua_State* L) {
 }
 
 /// Gives up this process's run, if it owns one: for others it is then an unfinished one.
-int close(lua_State* L) {
-  return lua::guard(L, [L] {
-    if (lua::is_object<Journal>(L, 1)) static_cast<std::shared_ptr<Journal>*>(lua_touserdata(L, 1))->reset();
-    return 0;
-  });
-}
+int close(lua_State* L) { return lua::close_object<Journal>(L); }
 
 }  // namespace
 

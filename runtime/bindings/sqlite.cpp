@@ -134,15 +134,6 @@ int rollback(lua_State* L) {
       L, [L] { return lua::push_operation(L, lua::check_object<Connection>(L, 1)->rollback(), lua::push_unit); });
 }
 
-template <class T>
-int close_object(lua_State* L) {
-  return lua::guard(L, [L] {
-    if (!lua::is_object<T>(L, 1)) lua::wrong_argument(L, 1, lua::ObjectType<T>::kName);
-    static_cast<std::shared_ptr<T>*>(lua_touserdata(L, 1))->reset();
-    return 0;
-  });
-}
-
 int close_connection(lua_State* L);
 int release(lua_State* L);
 
@@ -178,8 +169,8 @@ namespace deployrun::bindings {
 
 namespace {
 
-int close_connection(lua_State* L) { return close_object<Connection>(L); }
-int release(lua_State* L) { return close_object<core::FileLock>(L); }
+int close_connection(lua_State* L) { return lua::close_object<Connection>(L); }
+int release(lua_State* L) { return lua::close_object<core::FileLock>(L); }
 
 /// open(path, { create, read_only, patience in ms })
 int open(lua_State* L) {

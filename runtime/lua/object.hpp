@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/error.hpp"
+#include "lua/guard.hpp"
 
 namespace deployrun::lua {
 
@@ -59,6 +60,17 @@ std::shared_ptr<T> check_object(lua_State* L, int index) {
   auto object = *static_cast<std::shared_ptr<T>*>(lua_touserdata(L, index));
   if (!object) throw core::Failure(core::usage(std::string(ObjectType<T>::kName) + " is closed"));
   return object;
+}
+
+/// The `close` of a type: Lua lets go of the object, and a later use is a usage error. Closing again does nothing.
+template <class T>
+int close_object(lua_State* L) {
+  return guard(L, [L] {
+    if (!is_object<T>(L, 1))
+      throw core::Failure(core::usage(std::string("argument 1: expected a ") + ObjectType<T>::kName));
+    static_cast<std::shared_ptr<T>*>(lua_touserdata(L, 1))->reset();
+    return 0;
+  });
 }
 
 }  // namespace deployrun::lua
