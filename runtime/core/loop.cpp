@@ -36,6 +36,7 @@ Loop::~Loop() {
   }
   close_handle(wake_);
   uv_close(reinterpret_cast<uv_handle_t*>(&bound), nullptr);
+  uv_run(&loop_, UV_RUN_NOWAIT);  // ends at once where `stop` came and nobody ran the loop after that
   uv_run(&loop_, UV_RUN_NOWAIT);
   [[maybe_unused]] const int busy = uv_loop_close(&loop_);
   assert(busy == 0 && "a handle outlives the loop");

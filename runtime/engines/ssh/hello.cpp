@@ -37,9 +37,9 @@ ServerHello parse_hello(std::string_view bytes) {
   const auto length = packet.u32();
   const auto padding = packet.byte();
   if (!length || !padding || *length <= *padding + 1U) return hello;
-  const auto payload = packet.bytes(*length - *padding - 1U);
-  if (!payload) return hello;
-  WireReader message(*payload);
+  const auto body = packet.bytes(*length - 1U);
+  if (!body) return hello;
+  WireReader message(body->substr(0, *length - *padding - 1U));
   const auto kind = message.byte();
   if (!kind || *kind != kKexInit || !message.bytes(16)) return hello;
   const auto key_exchanges = message.string();

@@ -26,11 +26,23 @@ class SecondEngine {
     folder_ = "/tmp/docker-live-engine-" + std::to_string(::getpid());
     std::filesystem::create_directories(folder_);
     std::ofstream(folder_ + "/daemon.json") << "{}";  // not the machine's own settings
-    std::vector<std::string> words = {"dockerd",         "--config-file",      folder_ + "/daemon.json",
-                                      "--data-root",     folder_ + "/data",    "--exec-root",
-                                      folder_ + "/exec", "--pidfile",          folder_ + "/pid",
-                                      "--host",          "unix://" + socket(), "--iptables=false",
-                                      "--bridge=none",   "--log-level=error"};
+    // In a network of its own: `--bridge=none` removes the bridge that it finds, and that is the machine's engine's.
+    std::vector<std::string> words = {"unshare",
+                                      "--net",
+                                      "dockerd",
+                                      "--config-file",
+                                      folder_ + "/daemon.json",
+                                      "--data-root",
+                                      folder_ + "/data",
+                                      "--exec-root",
+                                      folder_ + "/exec",
+                                      "--pidfile",
+                                      folder_ + "/pid",
+                                      "--host",
+                                      "unix://" + socket(),
+                                      "--iptables=false",
+                                      "--bridge=none",
+                                      "--log-level=error"};
     std::vector<char*> argv;
     for (std::string& word : words) argv.push_back(word.data());
     argv.push_back(nullptr);
@@ -38,7 +50,7 @@ class SecondEngine {
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 1, (folder_ + "/log").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
     posix_spawn_file_actions_adddup2(&actions, 1, 2);
-    REQUIRE(::posix_spawnp(&pid_, "dockerd", &actions, nullptr, argv.data(), environ) == 0);
+    REQUIRE(::posix_spawnp(&pid_, "unshare", &actions, nullptr, argv.data(), environ) == 0);
     posix_spawn_file_actions_destroy(&actions);
   }
   ~SecondEngine() {
