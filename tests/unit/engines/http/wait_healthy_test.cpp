@@ -181,9 +181,12 @@ TEST_CASE("the observer counts answers, failures and the longest gap") {
   };
   until(50);
   up = false;
-  until(100);
+  const auto down = core::Loop::now();
+  test::run_until(f.loop, [&] {
+    return observer->snapshot().requests >= 100 && core::Loop::now() - down >= core::Milliseconds(120);
+  });
   up = true;
-  until(150);
+  until(observer->snapshot().requests + 50);
   auto stop = observer->stop();
   const auto seen = run(f.loop, *stop);
   REQUIRE(seen);
