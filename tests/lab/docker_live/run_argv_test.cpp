@@ -46,6 +46,11 @@ Json described(const Json& raw, const std::string& name) {
   if (raw["Id"].get<std::string>().rfind(config.value("Hostname", "-"), 0) == 0) config.erase("Hostname");
   host.erase("ContainerIDFile");
   host.erase("ConsoleSize");
+  // In no order: the command sorts some, the engine walks through others as they come.
+  const auto sort = [](Json& list) {
+    if (list.is_array()) std::sort(list.begin(), list.end());
+  };
+  for (Json* list : {&config["Env"], &host["Binds"], &host["CapAdd"], &host["CapDrop"]}) sort(*list);
   if (host["RestartPolicy"]["Name"] == "no") host.erase("RestartPolicy");
   if (host["MemorySwappiness"] == -1) host.erase("MemorySwappiness");  // the command's word for none
   for (const auto& [network, one] : raw["NetworkSettings"]["Networks"].items()) {
