@@ -9,14 +9,25 @@ local text = require "native.text"
 
 local M = {}
 
-local LOG_LINES = 20
+local LOG_LINES, LOG_FIRST, LOG_LAST = 200, 5, 15  -- asked for; shown of them
 local ENDED_HINT = "the log's last lines say why it ended"
 local UNREADY_HINT = "does it listen there? health.path, health.port and health.deadline say where, and for how long"
 local STORY_DEADLINE = 10000  -- ms for asking what went wrong
 
-local function log_tail(host, id)
+--- How a log begins and how it ends: what an app says of its start must not drown in what it says of each probe.
+local function excerpt(log)
+  local lines = {}
+  for line in log:gmatch("[^\n]+") do lines[#lines + 1] = line end
+  local left_out = #lines - LOG_FIRST - LOG_LAST
+  if left_out <= 0 then return log end
+  local shown = { table.concat(lines, "\n", 1, LOG_FIRST), ("… %d lines left out"):format(left_out),
+    table.concat(lines, "\n", #lines - LOG_LAST + 1) }
+  return table.concat(shown, "\n") .. "\n"
+end
+
+local function log_excerpt(host, id)
   local ok, logs = pcall(function() return host.docker:logs(id, { tail = LOG_LINES }) end)
-  return ok and text.clean(logs.text or "") or nil
+  return ok and excerpt(text.clean(logs.text or "")) or nil
 end
 
 --- A probe's history as a list, a line per change of what it saw.
@@ -43,7 +54,7 @@ local function story(host, container, cause)
   local found, logs
   task.shielded(STORY_DEADLINE, "asking why " .. container.name .. " is not ready", function()
     pcall(function() found = host.docker:inspect(container.id) end)
-    logs = log_tail(host, container.id)
+    logs = log_excerpt(host, container.id)
   end)
   local ended = cause.kind == "app.exited" or (found and not found.running)
   local code = cause.code or (ended and found and found.exit_code) or nil
