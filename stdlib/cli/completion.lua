@@ -8,15 +8,38 @@ local report = require "native.report"
 
 local M = {}
 
+local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+
+--- The first words of the commands, each once, and what follows those of two words: `host` → `trust`.
 local function words_of(request)
-  local names = {}
+  local firsts, seconds = {}, {}
   for _, row in ipairs(request.commands) do
-    if row.name ~= "RECIPE" then names[#names + 1] = row.name end
+    local first, second = row.name:match("^(%S+) ?(%S*)$")
+    if row.name ~= "RECIPE" and not seconds[first] then
+      firsts[#firsts + 1] = { word = first, help = row.help }
+      seconds[first] = {}
+    end
+    if second ~= "" then table.insert(seconds[first], second) end
   end
-  return names
+  return firsts, seconds
 end
 
-local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+local function first_words(request)
+  local words = {}
+  for index, first in ipairs((words_of(request))) do words[index] = first.word end
+  return table.concat(words, " ")
+end
+
+--- A line of a shell's `case` for each first word that another one follows.
+local function group_cases(request, form)
+  local firsts, seconds = words_of(request)
+  local out = {}
+  for _, first in ipairs(firsts) do
+    local after = seconds[first.word]
+    if #after > 0 then out[#out + 1] = form:format(first.word, table.concat(after, " ")) end
+  end
+  return table.concat(out, "\n")
+end
 
 --- For each command a line of a shell's `case`: its options, and what its words may be.
 local function each_command(request, fn)
@@ -73,6 +96,9 @@ _deployrun() {
 @VALUES@
   esac
   case "$command" in
+@GROUPS@
+  esac
+  case "$command" in
 @CASES@
     *)
       local kind name said
@@ -105,7 +131,11 @@ _deployrun() {
     _files -g '*.lua'
     return
   fi
-  case "${words[2]}" in
+  local command=${words[2]}
+  case "$command" in
+@GROUPS@
+  esac
+  case "$command" in
 @CASES@
     *)
       local kind name said
@@ -137,16 +167,16 @@ local function bash(request)
   end)
   local recipe_options = {}
   for _, option in ipairs(request.commands[1].options) do recipe_options[#recipe_options + 1] = "--" .. option.name end
-  return (BASH:gsub("@(%u+)@", { WORDS = table.concat(words_of(request), " "), VALUES = value_cases(request),
-    CASES = cases, RECIPE = table.concat(recipe_options, " ") }))
+  local groups = group_cases(request, "    %s) if ((COMP_CWORD == 2)); then "
+    .. "COMPREPLY=($(compgen -W '%s' -- \"$cur\")); return; fi; command+=\" ${COMP_WORDS[2]}\" ;;")
+  return (BASH:gsub("@(%u+)@", { WORDS = first_words(request), VALUES = value_cases(request), CASES = cases,
+    GROUPS = groups, RECIPE = table.concat(recipe_options, " ") }))
 end
 
 local function zsh(request)
   local commands, recipe_options = {}, {}
-  for _, row in ipairs(request.commands) do
-    if row.name ~= "RECIPE" then
-      commands[#commands + 1] = "    " .. quoted(("%s:%s"):format(row.name, (row.help:gsub(":", "\\:"))))
-    end
+  for _, first in ipairs((words_of(request))) do
+    commands[#commands + 1] = "    " .. quoted(("%s:%s"):format(first.word, (first.help:gsub(":", "\\:"))))
   end
   for _, option in ipairs(request.commands[1].options) do recipe_options[#recipe_options + 1] = described(option) end
   local cases = each_command(request, function(row)
@@ -157,10 +187,12 @@ local function zsh(request)
     local words = choices and ("compadd %s"):format((choices:gsub("|", " ")))
       or (row.words:match("DIR") and not row.words:match("FILE")) and "_files -/"
       or row.words:match("RECIPE") and "_files -g '*.lua'" or row.words:match("FILE") and "_files" or ":"
-    return ("    %s) options=(%s); _describe -t options option options; %s ;;"):format(row.name,
+    return ("    %s) options=(%s); _describe -t options option options; %s ;;"):format(quoted(row.name),
       table.concat(options, " "), words)
   end)
-  return (ZSH:gsub("@(%u+)@", { COMMANDS = table.concat(commands, "\n"), CASES = cases,
+  local groups = group_cases(request,
+    "    %s) if (( CURRENT == 3 )); then compadd %s; return; fi; command+=\" ${words[3]}\" ;;")
+  return (ZSH:gsub("@(%u+)@", { COMMANDS = table.concat(commands, "\n"), CASES = cases, GROUPS = groups,
     RECIPE = table.concat(recipe_options, " ") }))
 end
 
@@ -182,7 +214,8 @@ function __deployrun_first
 end
 function __deployrun_is
   set -l words (commandline -opc)
-  test (count $words) -gt 1; and test "$words[2]" = "$argv[1]"
+  set -l last (math 1 + (count $argv))
+  test (count $words) -ge $last; and test "$words[2..$last]" = "$argv"
 end
 function __deployrun_recipe
   set -l words (commandline -opc)
@@ -210,11 +243,18 @@ complete -c deployrun -n __deployrun_recipe -f -a '(__deployrun_of)'
 ]==]
 
 local function fish(request)
-  local lines = { (FISH:gsub("@WORDS@", table.concat(words_of(request), " "))) }
+  local lines = { (FISH:gsub("@WORDS@", first_words(request))) }
+  local firsts, seconds = words_of(request)
+  for _, first in ipairs(firsts) do
+    lines[#lines + 1] = ("complete -c deployrun -n __deployrun_first -f -a %s -d %s"):format(first.word,
+      quoted(first.help))
+    if #seconds[first.word] > 0 then
+      lines[#lines + 1] = ("complete -c deployrun -n '__deployrun_is %s; and test (count (commandline -opc)) -eq 2' "
+        .. "-f -a %s"):format(first.word, quoted(table.concat(seconds[first.word], " ")))
+    end
+  end
   for _, row in ipairs(request.commands) do
     if row.name ~= "RECIPE" then
-      lines[#lines + 1] = ("complete -c deployrun -n __deployrun_first -f -a %s -d %s"):format(row.name,
-        quoted(row.help))
       local choices = row.words:match("^([%l]+|[%l|]+)$")
       if choices then
         lines[#lines + 1] = ("complete -c deployrun -n '__deployrun_is %s' -x -a %s"):format(row.name,

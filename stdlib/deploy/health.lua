@@ -9,7 +9,7 @@ local text = require "native.text"
 
 local M = {}
 
-local LOG_LINES, LOG_FIRST, LOG_LAST = 200, 5, 15  -- asked for; shown of them
+local LOG_LINES, LOG_FIRST, LOG_LAST = 200, 5, 14  -- asked for; shown of them
 local ENDED_HINT = "the log's last lines say why it ended"
 local UNREADY_HINT = "does it listen there? health.path, health.port and health.deadline say where, and for how long"
 local STORY_DEADLINE = 10000  -- ms for asking what went wrong

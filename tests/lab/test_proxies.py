@@ -78,6 +78,16 @@ def _served(host, version, name="shop.example", path="/version"):
     wait_until(check, 30, f"{version} answers for {name}")
 
 
+def _served_by_all(host, version):
+    """Every process of the proxy has to learn a new address by itself."""
+    def check():
+        try:
+            return all(ask(host, path="/version")[::2] == (200, version + "\n") for _ in range(40))
+        except OSError:
+            return False
+    wait_until(check, 60, f"{version} answers forty times in a row")
+
+
 def _maintenance(kind, host, calls):
     calls.good("maintenance")
     assert calls.good("state").split()[-1] in ("maintenance", "stopped")
@@ -148,7 +158,7 @@ def _behind(kind):
         host.engine.call("POST", "/containers/shop-web-v2/stop?t=1")
         host.run_app("v9", "holder-2")
         host.engine.call("POST", "/containers/shop-web-v2/start")
-        _served(host, "v2")
+        _served_by_all(host, "v2")
         for name in (holder, "holder-2"):
             host.engine.remove(name)
 
