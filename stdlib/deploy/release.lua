@@ -37,14 +37,17 @@ function Release:needs_pull(before) return before.image == nil or self.config.pu
 --- @param host Host
 --- @param version string
 --- @param before Look
---- @return { unchanged: boolean, note: string? }
+--- @return { unchanged: boolean, note: string?, image: string? }  image: the ID of one that came
 function Release:pull(host, version, before)
   if not self:needs_pull(before) then return { unchanged = true, note = "it is there" } end
   if self.config.pull == "ship" then return self:_ship(host, version) end
   local pulled = host.docker:pull(self:image(version), {
     credentials = self._credentials, on_progress = report.progress(host, "pull.progress"),
   })
-  return { unchanged = pulled.changed == false }
+  if pulled.changed == false then return { unchanged = true } end
+  -- Its ID: an engine that goes down while the image is taken back may have forgotten the name and kept the rest.
+  local came = try(host.docker.inspect_image, host.docker, self:image(version))
+  return { unchanged = false, image = came and came.id }
 end
 
 function Release:_ship(host, version)
@@ -102,14 +105,16 @@ function Release:unpull(host, version, before, pulled)
   local docker, ref = host.docker, self:image(version)
   if not pulled and self:needs_pull(before) then self:_finish_pull(host, version, before) end
   local now = try(docker.inspect_image, docker, ref)
-  if not now or now.id == before.image then return end
-  if not before.image then
-    try(docker.remove_image, docker, ref)
-    return
+  if now and now.id ~= before.image then
+    if before.image then docker:tag_image(before.image, ref) else try(docker.remove_image, docker, ref) end
   end
-  docker:tag_image(before.image, ref)
-  local new = try(docker.inspect_image, docker, now.id)
-  if new and #new.tags == 0 then try(docker.remove_image, docker, now.id) end
+  local came = now and now.id or pulled and pulled.image
+  if not came or came == before.image then return end
+  for _, id in ipairs(before.nameless or {}) do
+    if id == came then return end
+  end
+  local left = try(docker.inspect_image, docker, came)
+  if left and #left.tags == 0 then try(docker.remove_image, docker, came) end
 end
 
 function Release:_spec(role, version)
