@@ -163,6 +163,7 @@ Server::~Server() {
 
 void Server::kill_all() {
   if (pid_ < 0) return;
+  signal_tree(pid_, SIGSTOP);  // or a session could still tell of its command's end
   signal_tree(pid_, SIGKILL);
   ::waitpid(pid_, nullptr, 0);
   pid_ = -1;
