@@ -8,7 +8,8 @@ local text = require "native.text"
 local M = {}
 
 --- @class HostFacts
---- @field containers? table<string, table>  by name: fields of DockerContainer; state "running" unless told
+--- @field containers? table<string, table>  by name: fields of DockerContainer; state "running" unless told;
+---   listed (place in the engine's list) tells those created in one second apart
 --- @field images? string[]                  names; or fields of DockerImage by name
 --- @field networks? string[]
 --- @field volumes? string[]
@@ -50,6 +51,14 @@ local function each(given, fn)
   for key, value in pairs(given or {}) do
     if type(key) == "number" then fn(value, {}) else fn(key, value) end
   end
+end
+
+--- As an engine lists containers: newest first.
+local function newest_first(a, b)
+  local x, y = tonumber(a.created) or 0, tonumber(b.created) or 0
+  if x ~= y then return x > y end
+  if a.listed ~= b.listed then return (a.listed or math.huge) < (b.listed or math.huge) end
+  return a.name < b.name
 end
 
 local function missing(host, what, name, kind)
@@ -117,7 +126,7 @@ function M.engine(host, facts)
     for _, one in pairs(containers) do
       if labelled(one, options and options.labels) then out[#out + 1] = one end
     end
-    table.sort(out, function(a, b) return a.name < b.name end)
+    table.sort(out, newest_first)
     return out
   end
   function base:inspect_image(name)

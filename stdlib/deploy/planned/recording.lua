@@ -44,8 +44,15 @@ end
 
 local notes = {}
 
+--- The engine's order is kept too: it tells those of one second apart. A later list may know some of them already, and
+--- others between them.
 function notes.list(self, host, found)
-  for _, one in ipairs(found) do keep(place(self, host, "containers"), one.name, CONTAINER, one) end
+  local last = 0
+  for _, one in ipairs(found) do
+    local kept = keep(place(self, host, "containers"), one.name, CONTAINER, one)
+    last = math.max(last + 1, kept.listed or 0)
+    kept.listed = last
+  end
 end
 
 function notes.inspect(self, host, one)
