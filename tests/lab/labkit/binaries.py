@@ -42,8 +42,10 @@ def app():
 
 
 def load():
-    """The load generator."""
-    return _build("lab_load", ROOT / "tests" / "support" / "load", ["-lcurl"])
+    """The load generator, with the libcurl that the set-up script builds."""
+    deps = CACHE / "deps"
+    return _build("lab_load", ROOT / "tests" / "support" / "load",
+                  [f"-I{deps / 'include'}", str(deps / "lib" / "libcurl.a"), "-lssl", "-lcrypto", "-pthread"])
 
 
 def kamal_proxy():
