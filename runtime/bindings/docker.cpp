@@ -8,6 +8,7 @@
 #include "lua/module.hpp"
 #include "lua/options.hpp"
 #include "lua/stack.hpp"
+#include "report/reporter.hpp"
 
 namespace deployrun::bindings {
 
@@ -35,6 +36,23 @@ constexpr luaL_Reg kEngineCalls[] = {
     {"requests", requests}, {"close", close_client}, {nullptr, nullptr},
 };
 
+/// An event for whoever asked for more.
+void tell(report::Reporter& reporter, const std::string& host, const docker::Trip& trip) {
+  report::Json event{{"type", "engine.call"},
+                     {"host", host.empty() ? "local" : host},
+                     {"method", trip.method},
+                     {"path", trip.path},
+                     {"ms", trip.time.count()}};
+  if (trip.failure.empty()) {
+    event["status"] = trip.status;
+    event["sent"] = trip.sent;
+    event["received"] = trip.received;
+  } else {
+    event["failure"] = trip.failure;
+  }
+  reporter.emit(std::move(event));
+}
+
 int client(lua_State* L) {
   return lua::guard(L, [L] {
     lua::Options options(L, 1, "docker.client");
@@ -47,6 +65,9 @@ int client(lua_State* L) {
     endpoint.spare = options.boolean("spare").value_or(false);
     if (auto host = options.string("host")) endpoint.host = std::move(*host);
     options.finish();
+    endpoint.told = [&reporter = context(L).reporter, host = endpoint.host](const docker::Trip& trip) {
+      tell(reporter, host, trip);
+    };
     lua::push_object(L, std::make_shared<docker::Client>(context(L).http, std::move(endpoint)));
     return 1;
   });

@@ -102,14 +102,23 @@ function M.set_transport(new)
 end
 
 local function connect(self)
-  local spec = self._spec
+  local spec, began = self._spec, task.now()
   local session = ssh.connect(spec.address, {
     user = spec.user, port = spec.port, identity = spec.keys, passphrase = spec.passphrase,
     known_hosts = spec.known_hosts, host_keys = spec.accept_new and "accept-new" or nil, ssh_config = spec.config,
     connect_timeout = spec.connect_timeout, jump = spec.jump, proxy_command = spec.proxy_command,
   })
   session.host = self.name
+  report.emit { type = "ssh.connected", host = self.name, address = session.name,
+    ms = math.floor(task.now() - began + 0.5) }
   return session
+end
+
+local function disconnect(self, session)
+  local stats = session:stats()
+  session:close()
+  report.emit { type = "ssh.closed", host = self.name, address = session.name, round_trips = stats.round_trips,
+    bytes_in = stats.bytes_in, bytes_out = stats.bytes_out }
 end
 
 --- Runs `make` once for all who ask; where the one that runs it is cancelled, the next one does.
@@ -208,6 +217,7 @@ function Host:exec(command, given)
     return self:_exec(command,
       { stdin = given.stdin, env = given.env, reads = given.reads, planned = given.planned }, given.repeatable)
   end)
+  report.command_ended(self, result)
   if given.check ~= false then check(self, command, result) end
   return result
 end
@@ -339,7 +349,7 @@ function Host:close()
   rawset(self, "_ssh", nil)
   rawset(self, "_engine", nil)
   rawset(self, "_dials", nil)
-  if session then session:close() end
+  if session then disconnect(self, session) end
 end
 
 local Local = setmetatable({}, { __index = Host })

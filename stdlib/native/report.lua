@@ -43,6 +43,15 @@ function M.command(host, words)
   raw.emit { type = "log", level = "debug", host = host.name, message = "$ " .. tostring(words) }
 end
 
+--- Says how a command of a host ended (`-vv`).
+--- @param host { name: string }
+--- @param result { code: integer, ms: number, stdout: string, stderr: string }
+function M.command_ended(host, result)
+  if door.is_kept() then return end
+  raw.emit { type = "command.ended", host = host.name, code = result.code, ms = math.floor(result.ms + 0.5),
+    bytes = #result.stdout + #result.stderr }
+end
+
 --- Says how far a host's task is, four times a second at most: give it `docker:pull` as `on_progress`, or call it with
 --- what is known of `bytes`, `total_bytes`, `layers` and `done`.
 --- @param host { name: string }

@@ -353,6 +353,10 @@ def test_secrets_reach_the_app_and_nothing_else():
             assert f"VERSION={SECRETS['VERSION']}" in env and "SHOP_COLOUR=turquoise-canary" in env, env
             assert f"starting version {SECRETS['VERSION']}" in host.engine.logs(container("v2"))
 
+        for shown in (r"POST /v1\.\d+/containers/create\?name=\S+  201, \d+ ms, \d+ bytes out, \d+ in",
+                      r"GET /v1\.\d+/containers/\S+  200, \d+ ms, 0 bytes out, \d+ in",
+                      r"SSH to \S+: connected, \d+ ms", r"SSH to \S+: closed after \d+ round trips, \d+ bytes out"):
+            assert re.search(shown, results[0].out), (shown, results[0].out)
         for result in (results[2], results[5]):  # what the app said of it is shown, without it
             assert "starting version [secret:VERSION]" in result.out, result
         for result in results:

@@ -36,6 +36,7 @@ std::optional<int> api_after(std::string_view text, std::string_view words) {
   return wrong == std::errc{} ? std::optional<int>(number) : std::nullopt;
 }
 
+constexpr std::string_view kEngine = "http://docker";
 constexpr std::string_view kTooOld = "Minimum supported API version is ";
 constexpr std::string_view kTooNew = "Maximum supported API version is ";
 
@@ -49,7 +50,7 @@ http::Request Client::request(const Ask& ask) {
   ++requests_;
   http::Request request;
   request.method = ask.method;
-  request.url = "http://docker/v1." + std::to_string(api(ask)) + ask.path;
+  request.url = std::string(kEngine) + "/v1." + std::to_string(api(ask)) + ask.path;
   char separator = '?';
   for (const auto& [key, value] : ask.query) {
     request.url += separator + key + '=' + core::percent_encode(value);
@@ -126,6 +127,19 @@ core::Error Client::unreachable(const Ask& ask, core::Error error) const {
   return core::wrap(std::move(outer), std::move(error));
 }
 
+void Client::tell(Trip trip, core::Instant began, const core::Result<http::Reply>& reply) const {
+  if (!endpoint_.told) return;
+  trip.time = std::chrono::duration_cast<core::Milliseconds>(core::Loop::now() - began);
+  if (reply) {
+    trip.status = reply->status;
+    trip.sent = reply->sent;
+    trip.received = reply->received;
+  } else {
+    trip.failure = reply.error().kind;
+  }
+  endpoint_.told(trip);
+}
+
 core::Error Client::misunderstood(const Ask& ask, const std::string& why) const {
   return {.kind = "docker.protocol",
           .message = ask.what + ": the engine's answer is not understood: " + why,
@@ -147,9 +161,13 @@ void Answer::start(Done done) { send(std::move(done)); }
 void Answer::send(Done done) {
   const int asked = client_->api(ask_);
   // The call before has completed: it may go.
-  call_ = std::make_unique<http::Call>(client_->http(), client_->request(ask_));
-  call_->start([this, asked, done = std::move(done)](core::Result<http::Reply> reply) mutable {
+  http::Request request = client_->request(ask_);
+  Trip trip{.method = ask_.method, .path = request.url.substr(kEngine.size())};
+  call_ = std::make_unique<http::Call>(client_->http(), std::move(request));
+  call_->start([this, asked, trip = std::move(trip), began = core::Loop::now(),
+                done = std::move(done)](core::Result<http::Reply> reply) mutable {
     auto tell = std::move(done);  // `done` may destroy this
+    client_->tell(std::move(trip), began, reply);
     if (!reply) return tell(client_->unreachable(ask_, std::move(reply).error()));
     if (!ask_.upload && client_->adapt(*reply, asked)) return send(std::move(tell));
     client_->settle();

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/loop.hpp"
 #include "core/stream.hpp"
 #include "docker/chain.hpp"
 #include "http/call.hpp"
@@ -22,12 +23,24 @@ namespace deployrun::docker {
 
 using json::Json;
 
+/// One question as it went out and how it ended, for whoever watches. Neither headers nor bodies: credentials are
+/// there.
+struct Trip {
+  std::string method;
+  std::string path;  ///< with version and query
+  int status = 0;    ///< 0: no answer
+  core::Milliseconds time{};
+  std::uint64_t sent = 0, received = 0;  ///< bytes of the bodies, where an answer came
+  std::string failure;                   ///< why there is no answer: an error's kind
+};
+
 /// Where the engine listens: a socket of this machine, or whatever `dial` opens.
 struct Endpoint {
   std::string unix_socket = "/var/run/docker.sock";
   core::Dial dial;     ///< used instead of the socket when set
   bool spare = false;  ///< whether one connection is dialled ahead: for dials that cost a round trip and no process
   std::string host;    ///< whose engine it is (Error::host); may be empty
+  std::function<void(const Trip&)> told{};  ///< hears of each call when it has ended; may be empty
 };
 
 /// One question to the engine.
@@ -79,6 +92,8 @@ class Client {
   bool settled() const noexcept { return settled_; }
   void settle() noexcept { settled_ = true; }
   core::Error unreachable(const Ask& ask, core::Error error) const;
+  /// Tells the watcher.
+  void tell(Trip trip, core::Instant began, const core::Result<http::Reply>& reply) const;
   core::Error misunderstood(const Ask& ask, const std::string& why) const;
 
  private:

@@ -172,6 +172,11 @@ void Exchange::collect(CURLcode code) {
   curl_off_t microseconds = 0;
   curl_easy_getinfo(easy, CURLINFO_TOTAL_TIME_T, &microseconds);
   reply_.ms = static_cast<double>(microseconds) / 1000.0;
+  curl_off_t bytes = 0;
+  if (curl_easy_getinfo(easy, CURLINFO_SIZE_UPLOAD_T, &bytes) == CURLE_OK)
+    reply_.sent = static_cast<std::uint64_t>(bytes);
+  if (curl_easy_getinfo(easy, CURLINFO_SIZE_DOWNLOAD_T, &bytes) == CURLE_OK)
+    reply_.received = static_cast<std::uint64_t>(bytes);
   long connects = 0;
   curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &connects);
   reply_.reused = connects == 0;

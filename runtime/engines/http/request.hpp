@@ -25,12 +25,14 @@ const std::string* find_header(const Headers& headers, std::string_view name);
 /// An answer, whatever its status.
 struct Reply {
   int status = 0;
-  Headers headers;       ///< in the order of arrival, of the last answer when redirects were followed
-  std::string body;      ///< empty where `Request::on_body` took it
-  std::string url;       ///< the last address asked, without credentials and query
-  std::string redirect;  ///< where a 3xx points, absolute; empty otherwise
-  double ms = 0;         ///< from the start to the last byte
-  bool reused = false;   ///< an open connection was used, none had to be made
+  Headers headers;             ///< in the order of arrival, of the last answer when redirects were followed
+  std::string body;            ///< empty where `Request::on_body` took it
+  std::string url;             ///< the last address asked, without credentials and query
+  std::string redirect;        ///< where a 3xx points, absolute; empty otherwise
+  double ms = 0;               ///< from the start to the last byte
+  std::uint64_t sent = 0;      ///< bytes of the request's body
+  std::uint64_t received = 0;  ///< bytes of the answer's body, wherever they went
+  bool reused = false;         ///< an open connection was used, none had to be made
 };
 
 /// What `on_body` did with the bytes. `pause`: not taken, they come again after Call::resume().

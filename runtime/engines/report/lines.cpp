@@ -74,7 +74,7 @@ Lines::Lines(Write write, LinesOptions options)
 
 void Lines::event(const Json& event) {
   using Handler = void (Lines::*)(const Json&);
-  static constexpr std::array<std::pair<std::string_view, Handler>, 18> kHandlers{{
+  static constexpr std::array<std::pair<std::string_view, Handler>, 22> kHandlers{{
       {"run.started", &Lines::run_started},
       {"run.finished", &Lines::run_finished},
       {"step.started", &Lines::step_started},
@@ -86,6 +86,10 @@ void Lines::event(const Json& event) {
       {"task.progress", &Lines::progress},
       {"task.waiting", &Lines::waiting},
       {"probe.failed", &Lines::probe_failed},
+      {"engine.call", &Lines::engine_call},
+      {"command.ended", &Lines::command_ended},
+      {"ssh.connected", &Lines::ssh_connected},
+      {"ssh.closed", &Lines::ssh_closed},
       {"log", &Lines::log},
       {"print", &Lines::print},
       {"error", &Lines::error},
@@ -211,6 +215,39 @@ void Lines::waiting(const Json& event) {
 void Lines::probe_failed(const Json& event) {
   if (options_.verbosity < 1) return;
   task_line(host_of(event), "probe", Ink::dim, integer_of(event, "ms"), text_of(event, "outcome"));
+}
+
+void Lines::detail(const Json& event, int needed, const std::string& text) {
+  if (options_.verbosity < needed) return;
+  say(paint("  " + padded(host_of(event), width_) + "  " + text, Ink::dim, options_.color) + "\n");
+}
+
+/// What only reads comes by the hundred, where something is waited for.
+void Lines::engine_call(const Json& event) {
+  const std::string method = text_of(event, "method");
+  const std::string failure = text_of(event, "failure");
+  std::string text = method + " " + text_of(event, "path") + "  ";
+  text += failure.empty() ? text_of(event, "status") : failure;
+  text += ", " + text_of(event, "ms") + " ms";
+  if (failure.empty()) text += ", " + text_of(event, "sent") + " bytes out, " + text_of(event, "received") + " in";
+  detail(event, method == "GET" || method == "HEAD" ? 2 : 1, text);
+}
+
+void Lines::command_ended(const Json& event) {
+  detail(event, 2,
+         "exit code " + text_of(event, "code") + ", " + text_of(event, "ms") + " ms, " + text_of(event, "bytes") +
+             " bytes of output");
+}
+
+void Lines::ssh_connected(const Json& event) {
+  detail(event, 1, "SSH to " + text_of(event, "address") + ": connected, " + text_of(event, "ms") + " ms");
+}
+
+void Lines::ssh_closed(const Json& event) {
+  detail(event, 1,
+         "SSH to " + text_of(event, "address") + ": closed after " +
+             count(integer_of(event, "round_trips"), "round trip") + ", " + text_of(event, "bytes_out") +
+             " bytes out, " + text_of(event, "bytes_in") + " in");
 }
 
 void Lines::log(const Json& event) {

@@ -49,6 +49,10 @@ class Lines final : public Sink {
   void progress(const Json& event);
   void waiting(const Json& event);
   void probe_failed(const Json& event);
+  void engine_call(const Json& event);
+  void command_ended(const Json& event);
+  void ssh_connected(const Json& event);
+  void ssh_closed(const Json& event);
   void log(const Json& event);
   void print(const Json& event);
   void error(const Json& event);
@@ -59,6 +63,8 @@ class Lines final : public Sink {
 
   /// "  web1  done          4.2 s  note"
   void task_line(const std::string& host, const std::string& word, Ink ink, std::int64_t ms, const std::string& note);
+  /// "  web1   text", where so much was asked for.
+  void detail(const Json& event, int needed, const std::string& text);
   void say(const std::string& text);
   void gap();  // one empty line, never two
   void start_group(const std::string& title);

@@ -75,6 +75,29 @@ TEST_CASE("the engine's refusals are told apart by status, with its own words") 
   CHECK(kind(503) == "docker.engine");
 }
 
+TEST_CASE("each call is told when it has ended, without headers and bodies") {
+  Fixture f;
+  std::vector<docker::Trip> trips;
+  docker::Endpoint endpoint{.unix_socket = {}, .dial = f.server.dial(), .host = "web1"};
+  endpoint.told = [&](const docker::Trip& trip) { trips.push_back(trip); };
+  f.client = std::make_shared<docker::Client>(f.http, std::move(endpoint));
+  f.answers = {http_reply(200, R"({"Id":"4f2c"})"), http_reply(404, R"({"message":"none"})")};
+  CHECK(f.get(docker::ask_json(f.client, {.what = "make",
+                                          .method = "POST",
+                                          .path = "/things/create",
+                                          .query = {{"name", "a b"}},
+                                          .body = Json{{"Env", {"PASSWORD=hunter2x"}}}})));
+  CHECK(f.failure(docker::start_container(f.client, "web")).is("docker.not_found"));
+  REQUIRE(trips.size() == 2);
+  CHECK(trips[0].method == "POST");
+  CHECK(trips[0].path == "/v1.41/things/create?name=a%20b");
+  CHECK(trips[0].status == 200);
+  CHECK(trips[0].sent == f.sent(0).dump().size());
+  CHECK(trips[0].received == 13);
+  CHECK(trips[1].status == 404);
+  CHECK(trips[1].failure.empty());
+}
+
 TEST_CASE("an engine that has given up our version is asked again in its oldest") {
   Fixture f;
   const std::string old =

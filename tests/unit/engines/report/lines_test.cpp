@@ -193,6 +193,39 @@ TEST_CASE("-v shows what starts and how far it is, -vv what it says") {
   CHECK(page(events, {.verbosity = 2}).find("  web1   | migrating\n") != std::string::npos);
 }
 
+TEST_CASE("-v shows SSH and what changes at an engine, -vv what reads and how commands end") {
+  const std::vector<Json> events{{{"type", "ssh.connected"}, {"host", "web1"}, {"address", "10.0.0.5"}, {"ms", 84}},
+                                 {{"type", "engine.call"},
+                                  {"host", "web1"},
+                                  {"method", "GET"},
+                                  {"path", "/v1.41/containers/json"},
+                                  {"status", 200},
+                                  {"ms", 3},
+                                  {"sent", 0},
+                                  {"received", 512}},
+                                 {{"type", "engine.call"},
+                                  {"host", "web1"},
+                                  {"method", "POST"},
+                                  {"path", "/v1.41/containers/web/start"},
+                                  {"ms", 9},
+                                  {"failure", "http.lost"}},
+                                 {{"type", "command.ended"}, {"host", "web1"}, {"code", 3}, {"ms", 12}, {"bytes", 345}},
+                                 {{"type", "ssh.closed"},
+                                  {"host", "web1"},
+                                  {"address", "10.0.0.5"},
+                                  {"round_trips", 1},
+                                  {"bytes_in", 9},
+                                  {"bytes_out", 8}}};
+  CHECK(page(events).empty());
+  CHECK(page(events, {.verbosity = 1}) ==
+        "  web1   SSH to 10.0.0.5: connected, 84 ms\n"
+        "  web1   POST /v1.41/containers/web/start  http.lost, 9 ms\n"
+        "  web1   SSH to 10.0.0.5: closed after 1 round trip, 8 bytes out, 9 in\n");
+  const std::string all = page(events, {.verbosity = 2});
+  CHECK(all.find("  web1   GET /v1.41/containers/json  200, 3 ms, 0 bytes out, 512 in\n") != std::string::npos);
+  CHECK(all.find("  web1   exit code 3, 12 ms, 345 bytes of output\n") != std::string::npos);
+}
+
 TEST_CASE("a retry and a step done before") {
   Json retry = ended("pull", "web1", "failed", 2000);
   retry["retry"] = true;
