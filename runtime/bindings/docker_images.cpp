@@ -4,6 +4,7 @@
 #include "bindings/docker_calls.hpp"
 #include "bindings/secret.hpp"
 #include "core/queue.hpp"
+#include "docker/image_files.hpp"
 #include "docker/registry.hpp"
 #include "docker/ship.hpp"
 #include "lua/guard.hpp"
@@ -167,6 +168,46 @@ int ship(lua_State* L) {
   });
 }
 
+/// Leaves { images = { { name, id }… }, bytes }.
+void push_image_file(lua_State* L, const docker::ImageFile& file) {
+  lua_createtable(L, 0, 2);
+  lua_createtable(L, static_cast<int>(file.images.size()), 0);
+  int index = 0;
+  for (const docker::KeptImage& image : file.images) {
+    lua_createtable(L, 0, 2);
+    lua::set_field(L, "name", image.name);
+    lua::set_field(L, "id", image.id);
+    lua_rawseti(L, -2, ++index);
+  }
+  lua_setfield(L, -2, "images");
+  lua::set_field(L, "bytes", static_cast<double>(file.bytes));
+}
+
+/// { images = names, path, progress? }
+int save_images(lua_State* L) {
+  return lua::guard(L, [L] {
+    lua::Options options(L, 2, "docker.save_images");
+    const auto images = options.strings("images").value_or(std::vector<std::string>());
+    const std::string path = options.string("path").value_or("");
+    const auto progress = progress_option(L, options);
+    options.finish();
+    auto saved = docker::save_images(docker_self(L), images, path, teller(progress));
+    return push_progressing(L, std::move(saved), progress, push_image_file);
+  });
+}
+
+/// { path, progress? }
+int load_images(lua_State* L) {
+  return lua::guard(L, [L] {
+    lua::Options options(L, 2, "docker.load_images");
+    const std::string path = options.string("path").value_or("");
+    const auto progress = progress_option(L, options);
+    options.finish();
+    auto loaded = docker::load_image_file(docker_self(L), path, teller(progress));
+    return push_progressing(L, std::move(loaded), progress, push_image_file);
+  });
+}
+
 int progress(lua_State* L) {
   return lua::guard(L, [L] {
     lua::push_object(L, std::make_shared<PullProgress>());
@@ -223,6 +264,8 @@ int remove_image(lua_State* L) {
 const luaL_Reg kImageCalls[] = {
     {"pull", pull},
     {"ship", ship},
+    {"save_images", save_images},
+    {"load_images", load_images},
     {"inspect_image", inspect_image},
     {"inspect_remote_image", inspect_remote_image},
     {"list_images", list_images},

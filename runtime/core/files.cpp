@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,89 +9,23 @@
 #include <cerrno>
 #include <cstring>
 
-#include "core/base64.hpp"
+#include "core/file_pieces.hpp"
 #include "core/pool.hpp"
 
 namespace deployrun::core {
 
 namespace {
 
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() { shut(); }
-  int get() const noexcept { return fd_; }
-  bool open() const noexcept { return fd_ >= 0; }
-  /// False (errno set) where the file system reports a late failure to write.
-  bool shut() noexcept {
-    const int fd = std::exchange(fd_, -1);
-    return fd < 0 || ::close(fd) == 0;
-  }
-
- private:
-  int fd_;
-};
-
 struct DirectoryCloser {
   void operator()(DIR* directory) const noexcept { ::closedir(directory); }
 };
 using Directory = std::unique_ptr<DIR, DirectoryCloser>;
-
-Error failed(const std::string& what, const std::string& path, int code) {
-  Error error{.kind = "files.io", .message = what + " " + path + ": " + std::strerror(code)};
-  if (code == ENOENT || code == ENOTDIR) error.kind = "files.not_found";
-  if (code == EACCES || code == EPERM || code == EROFS || code == ELOOP) error.kind = "files.denied";
-  error.details = {{"path", path}, {"errno", static_cast<std::int64_t>(code)}};
-  return error;
-}
-
-Error check_path(const char* what, const std::string& path) {
-  if (path.empty()) return usage(std::string(what) + ": the path is empty");
-  if (path.find('\0') != std::string::npos) return usage(std::string(what) + ": the path holds a NUL byte");
-  return {};
-}
-
-std::string folder_of(const std::string& path) {
-  const std::size_t slash = path.find_last_of('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
 
 FileType type_of(mode_t mode) {
   if (S_ISREG(mode)) return FileType::file;
   if (S_ISDIR(mode)) return FileType::directory;
   if (S_ISLNK(mode)) return FileType::symlink;
   return FileType::other;
-}
-
-bool write_all(int fd, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(fd, bytes.data(), bytes.size());
-    if (written < 0) {
-      if (errno == EINTR) continue;
-      return false;
-    }
-    bytes.remove_prefix(static_cast<std::size_t>(written));
-  }
-  return true;
-}
-
-bool sync_folder(const std::string& path) {
-  const Descriptor folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!folder.open()) return false;
-  // Some file systems cannot sync a folder and say EINVAL: nothing more can be asked of them.
-  return ::fsync(folder.get()) == 0 || errno == EINVAL;
-}
-
-std::string fresh_suffix() {
-  char random[8] = {};
-  if (::getrandom(random, sizeof random, 0) != static_cast<ssize_t>(sizeof random)) {
-    const auto ticks = Loop::now().time_since_epoch().count() ^ ::getpid();
-    std::memcpy(random, &ticks, sizeof random);
-  }
-  return hex_encode({random, sizeof random});
 }
 
 /// Removes what `name` in the open folder is; a folder with all that is in it. Follows no symlink.
@@ -121,14 +54,34 @@ bool remove_tree(int folder, const char* name, std::string& where) {
 
 }  // namespace
 
+Error file_error(const std::string& what, const std::string& path, int code) {
+  Error error{.kind = "files.io", .message = what + " " + path + ": " + std::strerror(code)};
+  if (code == ENOENT || code == ENOTDIR) error.kind = "files.not_found";
+  if (code == EACCES || code == EPERM || code == EROFS || code == ELOOP) error.kind = "files.denied";
+  error.details = {{"path", path}, {"errno", static_cast<std::int64_t>(code)}};
+  return error;
+}
+
+Error check_path(const char* what, const std::string& path) {
+  if (path.empty()) return usage(std::string(what) + ": the path is empty");
+  if (path.find('\0') != std::string::npos) return usage(std::string(what) + ": the path holds a NUL byte");
+  return {};
+}
+
+std::string folder_of(const std::string& path) {
+  const std::size_t slash = path.find_last_of('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
 Result<std::string> read_file_now(const std::string& path, std::size_t limit) {
   if (Error bad = check_path("read", path); !bad.kind.empty()) return bad;
   // O_NONBLOCK: opening a FIFO that nobody writes to would wait for ever.
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!file.open()) return failed("read", path, errno);
+  if (!file.open()) return file_error("read", path, errno);
   struct stat found {};
-  if (::fstat(file.get(), &found) != 0) return failed("read", path, errno);
-  if (S_ISDIR(found.st_mode)) return failed("read", path, EISDIR);
+  if (::fstat(file.get(), &found) != 0) return file_error("read", path, errno);
+  if (S_ISDIR(found.st_mode)) return file_error("read", path, EISDIR);
   std::string bytes;
   // The size is a hint: /proc says 0, and a file may grow while it is read.
   const std::size_t expected = found.st_size > 0 ? static_cast<std::size_t>(found.st_size) : 0;
@@ -140,9 +93,9 @@ Result<std::string> read_file_now(const std::string& path, std::size_t limit) {
     const int code = errno;
     bytes.resize(before + (got > 0 ? static_cast<std::size_t>(got) : 0));
     if (got == 0) return bytes;
-    if (got < 0 && code != EINTR) return failed("read", path, code);
+    if (got < 0 && code != EINTR) return file_error("read", path, code);
     if (bytes.size() > limit) {
-      Error error = failed("read", path, EFBIG);
+      Error error = file_error("read", path, EFBIG);
       error.kind = "files.too_large";
       error.message = "read " + path + ": more than " + std::to_string(limit) + " bytes";
       error.details.emplace("limit", static_cast<std::int64_t>(limit));
@@ -154,24 +107,13 @@ Result<std::string> read_file_now(const std::string& path, std::size_t limit) {
 
 Result<Unit> write_file_now(const std::string& path, std::string_view bytes, const WriteOptions& options) {
   if (Error bad = check_path("write", path); !bad.kind.empty()) return bad;
-  const std::string folder = folder_of(path);
   if (options.make_parents) {
-    if (auto made = make_directories_now(folder, 0700); !made) return std::move(made).error();
+    if (auto made = make_directories_now(folder_of(path), 0700); !made) return std::move(made).error();
   }
-  const std::string fresh = path + "." + fresh_suffix() + ".tmp";
-  Descriptor file(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!file.open()) return failed("write", path, errno);
-  // The mode is set on the open file, after creation with 0600: no umask, and no moment at which it is wider than
-  // asked.
-  const bool written = ::fchmod(file.get(), options.mode) == 0 && write_all(file.get(), bytes) &&
-                       ::fsync(file.get()) == 0 && file.shut() && ::rename(fresh.c_str(), path.c_str()) == 0;
-  if (!written) {
-    const int code = errno;
-    ::unlink(fresh.c_str());
-    return failed("write", path, code);
-  }
-  if (!sync_folder(folder)) return failed("write", path, errno);
-  return Unit{};
+  auto file = NewFile::create(path);
+  if (!file) return std::move(file).error();
+  if (auto written = (*file)->write(bytes); !written) return written;
+  return (*file)->commit(options.mode);
 }
 
 Result<std::optional<FileStat>> stat_file_now(const std::string& path) {
@@ -179,7 +121,7 @@ Result<std::optional<FileStat>> stat_file_now(const std::string& path) {
   struct stat found {};
   if (::lstat(path.c_str(), &found) != 0) {
     if (errno == ENOENT || errno == ENOTDIR) return std::optional<FileStat>{};
-    return failed("stat", path, errno);
+    return file_error("stat", path, errno);
   }
   FileStat result;
   result.type = type_of(found.st_mode);
@@ -197,12 +139,12 @@ Result<bool> remove_file_now(const std::string& path, bool recursive) {
     std::string where = path;
     if (remove_tree(AT_FDCWD, path.c_str(), where)) return true;
     if (errno == ENOENT && where == path) return false;
-    return failed("remove", where, errno);
+    return file_error("remove", where, errno);
   }
   if (::unlink(path.c_str()) == 0) return true;
   if ((errno == EISDIR || errno == EPERM) && ::rmdir(path.c_str()) == 0) return true;
   if (errno == ENOENT) return false;
-  return failed("remove", path, errno);
+  return file_error("remove", path, errno);
 }
 
 Result<bool> make_directories_now(const std::string& path, mode_t mode) {
@@ -211,29 +153,29 @@ Result<bool> make_directories_now(const std::string& path, mode_t mode) {
   if (errno == EEXIST) {
     struct stat found {};
     if (::stat(path.c_str(), &found) == 0 && S_ISDIR(found.st_mode)) return false;
-    return failed("make directory", path, ENOTDIR);
+    return file_error("make directory", path, ENOTDIR);
   }
-  if (errno != ENOENT) return failed("make directory", path, errno);
+  if (errno != ENOENT) return file_error("make directory", path, errno);
   const std::string trimmed = path.substr(0, path.find_last_not_of('/') + 1);
   const std::string above = folder_of(trimmed);
-  if (above == trimmed || above == ".") return failed("make directory", path, ENOENT);
+  if (above == trimmed || above == ".") return file_error("make directory", path, ENOENT);
   if (auto made = make_directories_now(above, mode); !made) return made;
   // Somebody else may have made it in between.
   if (::mkdir(path.c_str(), mode) == 0) return true;
   if (errno == EEXIST) return false;
-  return failed("make directory", path, errno);
+  return file_error("make directory", path, errno);
 }
 
 Result<std::vector<DirectoryEntry>> list_directory_now(const std::string& path) {
   if (Error bad = check_path("list", path); !bad.kind.empty()) return bad;
   const Directory directory(::opendir(path.c_str()));
-  if (!directory) return failed("list", path, errno);
+  if (!directory) return file_error("list", path, errno);
   std::vector<DirectoryEntry> entries;
   for (;;) {
     errno = 0;
     const dirent* entry = ::readdir(directory.get());
     if (entry == nullptr) {
-      if (errno != 0) return failed("list", path, errno);
+      if (errno != 0) return file_error("list", path, errno);
       break;
     }
     const std::string name = entry->d_name;

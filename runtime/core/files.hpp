@@ -36,6 +36,13 @@ struct WriteOptions {
   bool make_parents = false;  ///< missing folders above it are made, 0700
 };
 
+/// What a failed call means: kind, path, errno. `what`: "read", "write" …
+Error file_error(const std::string& what, const std::string& path, int code);
+/// An error without kind for a path that can be one.
+Error check_path(const char* what, const std::string& path);
+/// The folder that a path is in.
+std::string folder_of(const std::string& path);
+
 /// Kinds of all of them: `files.not_found`, `files.denied`, `files.too_large`, `files.io` (details `path`, `errno`).
 /// The *_now forms block and are for start-up and pool jobs; the others are operations.
 Result<std::string> read_file_now(const std::string& path, std::size_t limit);

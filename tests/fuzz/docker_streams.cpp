@@ -1,5 +1,6 @@
-// The engine's streams, cut anywhere: frames of output, lines of progress.
+// Streams of the engine, cut anywhere: frames of output, lines of progress, archives of images.
 #include "docker/frames.hpp"
+#include "docker/image_archive.hpp"
 #include "fuzz.hpp"
 
 namespace deployrun::fuzz {
@@ -34,6 +35,20 @@ std::pair<std::size_t, bool> values(const std::vector<std::string_view>& all) {
   return {count, whole};
 }
 
+std::vector<std::string> images(const std::vector<std::string_view>& all) {
+  docker::ImageArchive archive;
+  std::vector<std::string> told;
+  for (const std::string_view piece : all) {
+    if (!archive.feed(piece)) return {"refused"};
+  }
+  for (const auto& image : archive.images()) {
+    told.insert(told.end(), image.names.begin(), image.names.end());
+    told.push_back(image.config.is_null() ? "" : "known");
+  }
+  told.push_back(archive.complete() ? "complete" : "cut");
+  return told;
+}
+
 }  // namespace
 
 void try_input(std::string_view bytes) {
@@ -41,6 +56,7 @@ void try_input(std::string_view bytes) {
   const Taken parts = take(pieces(bytes));
   check(whole.out == parts.out && whole.err == parts.err && whole.incomplete == parts.incomplete);
   check(whole.lines == parts.lines);
+  check(images({bytes}) == images(pieces(bytes)));
   check(values({bytes}) == values(pieces(bytes)));
 }
 

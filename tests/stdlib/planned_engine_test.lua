@@ -164,6 +164,15 @@ test.it("tells what is copied, shipped and pruned", function()
     "docker image prune --force --filter dangling=false --filter label=a=b" })
 end)
 
+test.it("tells what is saved and loaded", function()
+  local docker = engine(RUNNING)
+  local saved = docker.save_images("shop:v1", "/tmp/a b.tar")
+  test.equal(saved.images, { { name = "shop:v1", id = docker.inspect_image("shop:v1").id } })
+  test.raises("docker.not_found", function() docker.save_images({ "shop:v1", "nobody:v1" }, "x.tar") end)
+  docker.load_images("shop.tar")
+  test.equal(docker.lines(), { "docker save --output '/tmp/a b.tar' shop:v1", "docker load --input shop.tar" })
+end)
+
 test.it("asks what runs, and assumes where only the plan knows", function()
   local told = { images = { "shop:v1" }, exec = { ["cat /etc/version"] = "1.0\n" },
     containers = { shop = { image = "shop:v1" } } }

@@ -105,6 +105,28 @@ function calls.ship(engine, base, ref, options)
   return result
 end
 
+local function from_here(engine) return engine.host ~= "local" and "the file is this machine's" or nil end
+
+--- The images are looked up for real.
+function calls.save_images(engine, base, images, path)
+  local names = type(images) == "string" and { images } or images
+  local argv, result = { "docker", "save", "--output", path }, { images = {}, bytes = 0 }
+  for index, name in ipairs(names) do
+    local image = engine._stock:image(base, name)
+    result.images[index] = { name = name, id = image.id }
+    result.bytes = result.bytes + (image.bytes or 0)
+    argv[#argv + 1] = name
+  end
+  engine:record(argv, from_here(engine))
+  return result
+end
+
+--- What the file holds is known once it is loaded.
+function calls.load_images(engine, _, path)
+  engine:record({ "docker", "load", "--input", path }, from_here(engine))
+  return { images = {}, bytes = 0 }
+end
+
 local PRUNED = { containers = "container", images = "image", networks = "network", volumes = "volume",
   build = "builder" }
 

@@ -67,6 +67,32 @@ function Docker:ship(image, options)
   return with_progress(native, on_progress, image, function() return self._raw:ship(image, native) end)
 end
 
+--- Writes images into a file of this machine, as `docker save` does: streamed, 0600, and there as a whole or not at
+--- all. Raises `docker.not_found` before anything is written, `files.*`.
+--- @async
+--- @param images string|string[]  names, or IDs
+--- @param path string
+--- @param options? { on_progress?: fun(progress: PullProgress) }  total_bytes: about
+--- @return { images: { name: string, id: string }[], bytes: integer }
+function Docker:save_images(images, path, options)
+  local native, on_progress = without_progress(options)
+  native.images, native.path = type(images) == "string" and { images } or images, path
+  return with_progress(native, on_progress, path, function() return self._raw:save_images(native) end)
+end
+
+--- Brings the images of a file of this machine to the engine: one of `save_images`, of `docker save`, also a compressed
+--- one. What the engine has then is compared with what the file holds; of a compressed one only that the names are
+--- there. Raises `docker.invalid` where it is no such file, `docker.ship` where something else arrived, `files.*`.
+--- @async
+--- @param path string
+--- @param options? { on_progress?: fun(progress: PullProgress) }
+--- @return { images: { name: string, id: string }[], bytes: integer }
+function Docker:load_images(path, options)
+  local native, on_progress = without_progress(options)
+  native.path = path
+  return with_progress(native, on_progress, path, function() return self._raw:load_images(native) end)
+end
+
 --- @class DockerImage
 --- @field id string
 --- @field tags string[]
