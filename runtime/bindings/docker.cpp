@@ -1,4 +1,5 @@
 // `native.docker.raw`: one engine's client. Its calls are in docker_*.cpp; each gives an operation, the face awaits it.
+#include <algorithm>
 #include <vector>
 
 #include "bindings/context.hpp"
@@ -62,7 +63,7 @@ int client(lua_State* L) {
       endpoint.dial = dialer->dial;
       endpoint.host = dialer->host;
     }
-    endpoint.spare = options.boolean("spare").value_or(false);
+    endpoint.spares = static_cast<std::size_t>(std::clamp<std::int64_t>(options.integer("spares").value_or(0), 0, 8));
     if (auto host = options.string("host")) endpoint.host = std::move(*host);
     options.finish();
     endpoint.told = [&reporter = context(L).reporter, host = endpoint.host](const docker::Trip& trip) {

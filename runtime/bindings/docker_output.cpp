@@ -97,17 +97,25 @@ int exec(lua_State* L) {
     wanted.env = secret_map(L, options, "env").value_or(wanted.env);
     wanted.user = options.string("user").value_or("");
     wanted.workdir = options.string("workdir").value_or("");
+    wanted.ask_code = options.boolean("code").value_or(true);
     options.finish();
     return lua::push_operation(L,
                                docker::exec(docker_self(L), lua::check_string(L, 2), lua::check_strings(L, 3), wanted),
                                [](lua_State* state, const docker::ExecResult& result) {
-                                 lua_createtable(state, 0, 5);
+                                 lua_createtable(state, 0, 6);
+                                 lua::set_field(state, "exec", result.id);
                                  lua::set_field(state, "stdout", result.out);
                                  lua::set_field(state, "stderr", result.err);
-                                 lua::set_field(state, "code", static_cast<double>(result.code));
+                                 if (result.code) lua::set_field(state, "code", static_cast<double>(*result.code));
                                  lua::set_field(state, "ms", result.ms);
                                  lua::set_flag(state, "truncated", result.truncated);
                                });
+  });
+}
+int exec_code(lua_State* L) {
+  return lua::guard(L, [L] {
+    return lua::push_operation(L, docker::exec_code(docker_self(L), lua::check_string(L, 2)),
+                               [](lua_State* state, int code) { lua_pushinteger(state, code); });
   });
 }
 int execs(lua_State* L) {
@@ -117,7 +125,7 @@ int execs(lua_State* L) {
 }  // namespace
 
 const luaL_Reg kOutputCalls[] = {
-    {"logs", logs}, {"follow", follow}, {"exec", exec}, {"execs", execs}, {nullptr, nullptr},
+    {"logs", logs}, {"follow", follow}, {"exec", exec}, {"exec_code", exec_code}, {"execs", execs}, {nullptr, nullptr},
 };
 
 }  // namespace deployrun::bindings

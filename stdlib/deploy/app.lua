@@ -135,20 +135,33 @@ end
 function App:look(host, version)
   local image = version and self:image(version)
   local look = { routes = {}, nameless = {} }
-  -- What the proxy is asked takes three answers in turn; beside that, one connection is enough for the rest.
+  -- A connection opens after the other, so those who ask twice come first.
   side_by_side({
     function() look.proxy = self.proxy:look(host) end,
     function()
-      look.containers = self:containers(host)
       local found = image and try(host.docker.inspect_image, host.docker, image)
       look.image = found and found.id
       if image and self:needs_pull(look) then look.nameless = self:nameless_images(host) end
     end,
+    function() look.containers = self:containers(host) end,
   }, "look", function(fn) fn() end)
-  for _, role in ipairs(self:proxied(host)) do
-    look.routes[role.name] = look.proxy.routes[container.route_name(self.config.service, role.name)]
-  end
+  self:_take_routes(host, look)
   return look
+end
+
+--- Notes what gets each role's traffic. What a proxy wrote down must agree with what runs, or it is asked itself.
+function App:_take_routes(host, look)
+  local up = {}
+  for _, facts in pairs(look.containers) do up[facts.id:sub(1, 12)] = facts.state == "running" end
+  for _, role in ipairs(self:proxied(host)) do
+    local name = container.route_name(self.config.service, role.name)
+    local route = look.proxy.routes[name]
+    if look.proxy.written and not (route and up[route.container]) then
+      look.proxy.routes, look.proxy.written = self.proxy:routes(host), false
+      route = look.proxy.routes[name]
+    end
+    look.routes[role.name] = route
+  end
 end
 
 --- The version to roll back to. Raises `app.no_release` before anything is changed.

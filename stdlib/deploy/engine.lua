@@ -22,7 +22,8 @@ end
 --- @param host string    whose errors these are
 --- @return Docker
 function M.over(session, socket, host)
-  local direct = docker.client { dial = session:dial_unix(socket), spare = true, host = host }
+  -- Two: some questions are asked side by side right after a command that used up its connection.
+  local direct = docker.client { dial = session:dial_unix(socket), spares = 2, host = host }
   local client = direct
 
   local function call(name, ...)

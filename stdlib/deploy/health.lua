@@ -114,9 +114,11 @@ local function url_of(ip, health)
 end
 
 --- Lets a new version stand for a while: one that answers and ends right after must not get traffic. It is watched
---- meanwhile, and looked at once more at the end: on a busy server the news of an end comes late.
+--- meanwhile, and looked at once more at the end: on a busy server the news of an end comes late. One that answered
+--- only after that while has shown as much by its answer.
 local function stand(host, container, ms)
-  task.sleep(math.max(0, ms))
+  if ms <= 0 then return end
+  task.sleep(ms)
   check_up(container, host.docker:inspect(container.id), true)
 end
 

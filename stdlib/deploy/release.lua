@@ -37,17 +37,14 @@ function Release:needs_pull(before) return before.image == nil or self.config.pu
 --- @param host Host
 --- @param version string
 --- @param before Look
---- @return { unchanged: boolean, note: string?, image: string? }  image: the ID of one that came
+--- @return { unchanged: boolean, note: string? }
 function Release:pull(host, version, before)
   if not self:needs_pull(before) then return { unchanged = true, note = "it is there" } end
   if self.config.pull == "ship" then return self:_ship(host, version) end
   local pulled = host.docker:pull(self:image(version), {
     credentials = self._credentials, on_progress = report.progress(host, "pull.progress"),
   })
-  if pulled.changed == false then return { unchanged = true } end
-  -- Its ID: an engine that goes down while the image is taken back may have forgotten the name and kept the rest.
-  local came = try(host.docker.inspect_image, host.docker, self:image(version))
-  return { unchanged = false, image = came and came.id }
+  return { unchanged = pulled.changed == false }
 end
 
 function Release:_ship(host, version)
@@ -80,18 +77,19 @@ function Release:_has_new_nameless(host, before)
 end
 
 --- The engine goes on for a moment with a pull that nobody waits for any more, and keeps its image nameless (20.10
---- does where the layers are there). Pulled again it gets the name by which it can be told from somebody else's.
-function Release:_finish_pull(host, version, before)
+--- does where the layers are there); one that goes down while an image is taken back may have forgotten its name and
+--- kept the rest. Pulled again it gets the name by which it can be told from somebody else's.
+function Release:_name_again(host, version, before, looks)
   if self.config.pull == "ship" then return end
   local docker = host.docker
-  for look = 1, LATE_LOOKS do
+  for look = 1, looks do
     local now = try(docker.inspect_image, docker, self:image(version))
     if now and now.id ~= before.image then return end
     if self:_has_new_nameless(host, before) then
       pcall(docker.pull, docker, self:image(version), { credentials = self._credentials })
       return
     end
-    if look < LATE_LOOKS then task.sleep(LATE_PAUSE) end
+    if look < looks then task.sleep(LATE_PAUSE) end
   end
 end
 
@@ -103,18 +101,17 @@ end
 --- @param pulled table?  what the pull returned; nil: it did not come to its end
 function Release:unpull(host, version, before, pulled)
   local docker, ref = host.docker, self:image(version)
-  if not pulled and self:needs_pull(before) then self:_finish_pull(host, version, before) end
+  if self:needs_pull(before) and not (pulled and pulled.unchanged) then
+    self:_name_again(host, version, before, pulled and 1 or LATE_LOOKS)
+  end
   local now = try(docker.inspect_image, docker, ref)
-  if now and now.id ~= before.image then
-    if before.image then docker:tag_image(before.image, ref) else try(docker.remove_image, docker, ref) end
-  end
-  local came = now and now.id or pulled and pulled.image
-  if not came or came == before.image then return end
+  if not now or now.id == before.image then return end
+  if before.image then docker:tag_image(before.image, ref) else try(docker.remove_image, docker, ref) end
   for _, id in ipairs(before.nameless or {}) do
-    if id == came then return end
+    if id == now.id then return end
   end
-  local left = try(docker.inspect_image, docker, came)
-  if left and #left.tags == 0 then try(docker.remove_image, docker, came) end
+  local left = try(docker.inspect_image, docker, now.id)
+  if left and #left.tags == 0 then try(docker.remove_image, docker, now.id) end
 end
 
 function Release:_spec(role, version)

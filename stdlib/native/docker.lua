@@ -23,9 +23,9 @@ for _, calls in ipairs {
 end
 
 --- An engine. Nothing is asked yet.
---- @param options? { socket?: string, dial?: userdata, spare?: boolean, host?: string }
----   socket: "/var/run/docker.sock" unless told; dial: of an SSH session, instead of a socket; spare: one connection is
----   dialled ahead; host: for errors
+--- @param options? { socket?: string, dial?: userdata, spares?: integer, host?: string }
+---   socket: "/var/run/docker.sock" unless told; dial: of an SSH session, instead of a socket; spares: so many
+---   connections are dialled ahead; host: for errors
 --- @return Docker
 function M.client(options)
   return setmetatable({ _raw = raw.client(options), host = options and options.host }, Docker)
@@ -78,7 +78,7 @@ end
 
 door.guard("docker", Docker, {
   reads = { "ping", "version", "info", "inspect_image", "inspect_remote_image", "list_images", "inspect", "list",
-    "wait", "logs", "follow", "execs", "inspect_network", "list_networks", "inspect_volume", "list_volumes",
+    "wait", "logs", "follow", "exec_code", "execs", "inspect_network", "list_networks", "inspect_volume", "list_volumes",
     "get_archive", "read", "stats", "disk_usage", "events" },
   free = { "close", "requests" },
 })

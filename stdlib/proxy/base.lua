@@ -30,6 +30,7 @@ M.Proxy = Proxy
 --- @field network boolean    the app's network is there (asked only where the container does not run)
 --- @field volumes string[]   those of its volumes that exist (asked only where the container is missing)
 --- @field routes table<string, { container: string, port: integer }>
+--- @field written? boolean   read from what the proxy wrote down, not asked of it
 
 --- @param settings table
 --- @param app AppConfig

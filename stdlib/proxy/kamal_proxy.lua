@@ -7,8 +7,11 @@
 local base = require "proxy.base"
 local door = require "native.door"
 local fail = require "native.fail"
+local json = require "native.json"
+local side_by_side = require "deploy.side_by_side"
 local task = require "native.task"
 local text = require "native.text"
+local try = require "deploy.try"
 
 local M = {}
 local Proxy = setmetatable({}, { __index = base.Proxy })
@@ -17,7 +20,13 @@ Proxy.__index = Proxy
 M.CONTAINER = "kamal-proxy"
 M.IMAGE = "basecamp/kamal-proxy:v0.9.2"
 
-local SWITCH_LOOK = 200  -- ms between looks whether a long deploy has switched
+-- ms between looks whether a long deploy has switched. A look takes several answers in turn; one that came before the
+-- end of a short deploy over a long way would hold it up.
+-- Written right after each switch (internal/server/router.go, installLoadBalancer) and read when it starts.
+local STATE_FILE = "/home/kamal-proxy/.config/kamal-proxy/kamal-proxy.state"
+local STATES = { [0] = "running", "paused", "stopped" }  -- internal/server/pause_controller.go
+
+local SWITCH_LOOK = 500
 local DEPLOY_TIMEOUT = "10s"  -- our own readiness check has passed when the proxy is asked
 
 --- @param settings table   `proxy` of the app's settings
@@ -28,6 +37,7 @@ function M.new(settings, app)
   local self = base.init(settings, app, {
     container = name, image = settings.image or M.IMAGE, volumes = { name .. "-config" },
   })
+  self._drained = {}  -- by host and service: a switch of ours has drained too
   return setmetatable(self, Proxy)
 end
 
@@ -58,6 +68,32 @@ function M.parse_list(output)
   return services
 end
 
+local function joined(list) return type(list) == "table" and table.concat(list, ",") or "" end
+
+--- The services of its state file, as `parse_list` has them; nil for a shape that is not known.
+--- @param text string
+--- @return table<string, { host: string, path: string, target: string, state: string, tls: boolean,
+---         container: string, port: integer }>?
+function M.parse_state(text)
+  local ok, saved = pcall(json.decode, text)
+  if not ok or type(saved) ~= "table" then return nil end
+  local services = {}
+  for _, one in ipairs(saved) do
+    local targets, options, pause = one.active_targets, one.options, one.pause_controller
+    if type(one.name) ~= "string" or type(targets) ~= "table" or type(targets[1]) ~= "string"
+      or type(options) ~= "table" or type(pause) ~= "table" or not STATES[pause.state] then
+      return nil
+    end
+    local target = table.concat(targets, ",")
+    local container, port = target:match("^(.+):(%d+)$")
+    local hosts = joined(options.hosts)
+    services[one.name] = { host = hosts == "" and "*" or hosts, path = joined(options.path_prefixes), target = target,
+      state = STATES[pause.state], tls = options.tls_enabled == true, container = container or target,
+      port = tonumber(port) or 80 }
+  end
+  return services
+end
+
 --- The words of a `deploy`.
 --- @param service string
 --- @param target string   container:port
@@ -80,13 +116,16 @@ function M.deploy_command(service, target, route)
   return argv
 end
 
+local function check_code(host, argv, result, code)
+  if code == 0 then return end
+  local said = text.clean(result.stderr ~= "" and result.stderr or result.stdout):gsub("%s+$", "")
+  fail.raise("proxy.command", ("%s: %s"):format(table.concat(argv, " ", 1, math.min(3, #argv)), said),
+    { host = host.name, code = code, stderr = said })
+end
+
 function Proxy:_run(host, argv, options)
   local result = host.docker:exec(self.container, argv, options)
-  if result.code ~= 0 then
-    local said = text.clean(result.stderr ~= "" and result.stderr or result.stdout):gsub("%s+$", "")
-    fail.raise("proxy.command", ("%s: %s"):format(table.concat(argv, " ", 1, math.min(3, #argv)), said),
-      { host = host.name, code = result.code, stderr = said })
-  end
+  check_code(host, argv, result, result.code)
   return result.stdout
 end
 
@@ -94,6 +133,23 @@ end
 --- @async
 function Proxy:routes(host)
   return M.parse_list(self:_run(host, { "kamal-proxy", "list" }, { reads = true }))
+end
+
+--- What it wrote down takes two answers, without a command inside its container, which takes three and starts a process.
+--- nil where that is not to be had.
+function Proxy:_look_at_state(host)
+  local text = try(host.docker.read, host.docker, self.container, STATE_FILE)
+  local routes = text and M.parse_state(text)
+  if not routes or not host.docker:inspect(self.container).running then return nil end
+  return { state = "running", routes = routes, written = true }
+end
+
+--- @async
+--- @param host Host
+--- @return ProxyLook
+function Proxy:look(host)
+  -- A plan notes what commands say: that is what a spec can be told.
+  return not door.is_kept() and self:_look_at_state(host) or base.Proxy.look(self, host)
 end
 
 --- Waits until it takes commands: it listens for them a moment after its start.
@@ -109,15 +165,37 @@ function Proxy:_await_ready(host)
   end)
 end
 
+--- Whether a `deploy` of the service runs inside the proxy.
+function Proxy:_is_deploying(host, service)
+  for _, exec in ipairs(host.docker:execs(self.container)) do
+    if exec.running and exec.argv[2] == "deploy" and exec.argv[3] == service then return true end
+  end
+  return false
+end
+
+--- Runs a `deploy` to its end, and looks whether it was the last one: then nothing drains any more.
+--- @return boolean drained
+function Proxy:_deploy(host, service, argv)
+  local result = host.docker:exec(self.container, argv, { code = false })
+  local code, deploying
+  side_by_side({
+    function() code = result.code or host.docker:exec_code(result.exec) end,
+    function() deploying = self:_is_deploying(host, service) end,
+  }, "end of the deploy", function(fn) fn() end)
+  check_code(host, argv, result, code)
+  return not deploying
+end
+
 --- Sends a service's traffic to a container; returns when new requests go there. Requests under way end where they are.
 --- @async
 --- @param host Host
 --- @param service string
 --- @param to { container: string, route: table }
 function Proxy:switch(host, service, to)
-  local id = to.container:sub(1, 12)
+  local id, key = to.container:sub(1, 12), host.name .. " " .. service
   local argv = M.deploy_command(service, ("%s:%d"):format(id, to.route.app_port), to.route)
-  local deploy = task.spawn(function() return self:_run(host, argv) end,
+  self._drained[key] = nil
+  local deploy = task.spawn(function() self._drained[key] = self:_deploy(host, service, argv) end,
     { name = "deploy of " .. service, observed = true })
   local switched = false
   -- A command that takes longer drains: it goes on in the proxy when nobody listens to it; drain() waits for its end.
@@ -154,14 +232,10 @@ function Proxy:drain(host, service, _ids, route)
 end
 
 function Proxy:_drain(host, service, route)
+  if self._drained[host.name .. " " .. service] then return end
   local deadline = task.now() + text.parse_duration(route.drain_timeout) + 15000
   local pause = 100
-  while true do
-    local busy = false
-    for _, exec in ipairs(host.docker:execs(self.container)) do
-      if exec.running and exec.argv[2] == "deploy" and exec.argv[3] == service then busy = true end
-    end
-    if not busy then return end
+  while self:_is_deploying(host, service) do
     if task.now() > deadline then
       fail.raise("proxy.drain", ("%s: requests are still under way"):format(service), { host = host.name })
     end

@@ -30,6 +30,30 @@ test.it("reads an empty list", function()
   test.equal(kamal_proxy.parse_list(""), {})
 end)
 
+local STATE = [==[
+[{"name":"shop-web","options":{"hosts":["shop.example.com"],"path_prefixes":["/"],"tls_enabled":true},
+  "active_targets":["0a1b2c3d4e5f:3000"],"active_readers":null,"rollout_targets":null,
+  "pause_controller":{"state":0,"stop_message":"","fail_after":0}},
+ {"name":"blog","options":{"hosts":[""],"path_prefixes":null,"tls_enabled":false},"active_targets":["0f:80"],
+  "pause_controller":{"state":1}}]
+]==]
+
+test.it("reads its state file as its list", function()
+  local services = kamal_proxy.parse_state(STATE)
+  test.equal(services["shop-web"], { host = "shop.example.com", path = "/", target = "0a1b2c3d4e5f:3000",
+    state = "running", tls = true, container = "0a1b2c3d4e5f", port = 3000 })
+  test.equal(services.blog.host, "*")
+  test.equal(services.blog.state, "paused")
+  test.equal(kamal_proxy.parse_state("[]"), {})
+end)
+
+test.it("does not guess what another version's state file means", function()
+  for _, text in ipairs { "", "[{", "null", '[{"name":"shop-web","active_target":"0a:80"}]',
+    (STATE:gsub('"state":1', '"state":7')), (STATE:gsub('"active_targets":%["0f:80"%]', '"active_targets":[]')) } do
+    test.equal(kamal_proxy.parse_state(text), nil)
+  end
+end)
+
 test.it("says a deploy in words that no shell sees", function()
   test.equal(kamal_proxy.deploy_command("shop-web", "0a1b2c3d4e5f:80", route()), {
     "kamal-proxy", "deploy", "shop-web", "--target=0a1b2c3d4e5f:80", "--deploy-timeout=10s", "--drain-timeout=30s",

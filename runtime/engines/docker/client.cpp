@@ -43,7 +43,7 @@ constexpr std::string_view kTooNew = "Maximum supported API version is ";
 }  // namespace
 
 Client::Client(http::Client& http, Endpoint endpoint) : http_(http), endpoint_(std::move(endpoint)) {
-  if (endpoint_.dial) route_ = http_.route(endpoint_.dial, endpoint_.spare);
+  if (endpoint_.dial) route_ = http_.route(endpoint_.dial, endpoint_.spares);
 }
 
 http::Request Client::request(const Ask& ask) {

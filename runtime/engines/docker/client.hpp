@@ -37,9 +37,9 @@ struct Trip {
 /// Where the engine listens: a socket of this machine, or whatever `dial` opens.
 struct Endpoint {
   std::string unix_socket = "/var/run/docker.sock";
-  core::Dial dial;     ///< used instead of the socket when set
-  bool spare = false;  ///< whether one connection is dialled ahead: for dials that cost a round trip and no process
-  std::string host;    ///< whose engine it is (Error::host); may be empty
+  core::Dial dial;         ///< used instead of the socket when set
+  std::size_t spares = 0;  ///< connections dialled ahead: for dials that cost a round trip and no process
+  std::string host;        ///< whose engine it is (Error::host); may be empty
   std::function<void(const Trip&)> told{};  ///< hears of each call when it has ended; may be empty
 };
 

@@ -84,11 +84,13 @@ struct ExecOptions {
   std::map<std::string, std::string> env;
   std::string user;
   std::string workdir;
+  bool ask_code = true;  ///< false: returns with the end of the output, one answer earlier; exec_code tells the code
 };
 struct ExecResult {
+  std::string id;  ///< what the engine calls it
   std::string out;
   std::string err;
-  int code = 0;
+  std::optional<int> code;  ///< nothing where it was not asked
   double ms = 0;
   bool truncated = false;  ///< output beyond 16 MiB was dropped
 };
@@ -97,6 +99,8 @@ struct ExecResult {
 /// not running.
 Op<ExecResult> exec(ClientPtr client, const std::string& name, const std::vector<std::string>& argv,
                     const ExecOptions& options = {});
+/// The exit code of a command whose output has ended. Fails with `docker.lost` where it still runs: its output was cut.
+Op<int> exec_code(ClientPtr client, const std::string& id);
 
 /// The commands that were started in the container and that the engine still knows: [{ id, argv[], running, code }].
 Op<Json> list_execs(ClientPtr client, const std::string& name);

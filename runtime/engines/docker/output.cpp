@@ -85,6 +85,30 @@ void Follow::close() {
   lines_->close();
 }
 
+namespace {
+
+bool is_exec_id(const std::string& id) {
+  return !id.empty() && id.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
+Op<int> ask_code_of(const ClientPtr& client, const std::string& id, const std::string& what) {
+  return chain<int>([client, id, what](Chain<int>& steps) {
+    const Ask inspect{.what = what, .path = "/exec/" + id + "/json"};
+    steps.then<Json>(ask_json(client, inspect), [&steps, client, what](const Json& state) {
+      const auto code = state.find("ExitCode");
+      // Still running or without a code: the stream was cut, not ended.
+      if (code == state.end() || !code->is_number_integer() ||
+          (state.contains("Running") && state["Running"] == true)) {
+        return steps.finish(core::Error{
+            .kind = "docker.lost", .message = what + ": the output ended before the command", .host = client->host()});
+      }
+      steps.finish(code->get<int>());
+    });
+  });
+}
+
+}  // namespace
+
 Op<ExecResult> exec(ClientPtr client, const std::string& name, const std::vector<std::string>& argv,
                     const ExecOptions& options) {
   if (argv.empty()) throw core::Failure(core::usage("exec in " + name + ": an empty command"));
@@ -98,36 +122,33 @@ Op<ExecResult> exec(ClientPtr client, const std::string& name, const std::vector
 
   const auto begun = std::make_shared<core::Instant>();
   auto output = std::make_shared<Collected>();
-  return chain<ExecResult>([client, create, what, output, begun](Chain<ExecResult>& steps) {
-    *begun = core::Loop::now();
-    steps.then<Json>(ask_json(client, create), [&steps, client, what, output, begun](const Json& made) {
-      const std::string id = text_at(made, "Id");
-      if (id.empty() || id.find_first_not_of("0123456789abcdef") != id.npos)
-        return steps.finish(client->misunderstood({.what = what}, "no exec id"));
-      Ask start{.what = what,
-                .method = "POST",
-                .path = "/exec/" + id + "/start",
-                .body = Json{{"Detach", false}, {"Tty", false}}};
-      collect(start, output);
-      steps.then<http::Reply>(
-          std::make_unique<Answer>(client, start), [&steps, client, what, output, begun, id](const http::Reply&) {
-            const Ask inspect{.what = what, .path = "/exec/" + id + "/json"};
-            steps.then<Json>(ask_json(client, inspect), [&steps, client, what, output, begun](const Json& state) {
-              const auto code = state.find("ExitCode");
-              // Still running or without a code: the stream was cut, not ended.
-              if (code == state.end() || !code->is_number_integer() ||
-                  (state.contains("Running") && state["Running"] == true)) {
-                return steps.finish(core::Error{.kind = "docker.lost",
-                                                .message = what + ": the output ended before the command",
-                                                .host = client->host()});
-              }
+  return chain<ExecResult>(
+      [client, create, what, output, begun, ask_code = options.ask_code](Chain<ExecResult>& steps) {
+        *begun = core::Loop::now();
+        steps.then<Json>(ask_json(client, create), [&steps, client, what, output, begun, ask_code](const Json& made) {
+          const std::string id = text_at(made, "Id");
+          if (!is_exec_id(id)) return steps.finish(client->misunderstood({.what = what}, "no exec id"));
+          Ask start{.what = what,
+                    .method = "POST",
+                    .path = "/exec/" + id + "/start",
+                    .body = Json{{"Detach", false}, {"Tty", false}}};
+          collect(start, output);
+          steps.then<http::Reply>(std::make_unique<Answer>(client, start), [&steps, client, what, output, begun, id,
+                                                                            ask_code](const http::Reply&) {
+            const auto finish = [&steps, output, begun, id](std::optional<int> code) {
               const double ms = std::chrono::duration<double, std::milli>(core::Loop::now() - *begun).count();
-              steps.finish(
-                  ExecResult{std::move(output->out), std::move(output->err), code->get<int>(), ms, output->truncated});
-            });
+              steps.finish(ExecResult{id, std::move(output->out), std::move(output->err), code, ms, output->truncated});
+            };
+            if (!ask_code) return finish({});
+            steps.then<int>(ask_code_of(client, id, what), finish);
           });
-    });
-  });
+        });
+      });
+}
+
+Op<int> exec_code(ClientPtr client, const std::string& id) {
+  if (!is_exec_id(id)) throw core::Failure(core::usage("exec_code: `" + id + "` is no exec's id"));
+  return ask_code_of(std::move(client), id, "the exit code of exec " + id);
 }
 
 namespace {

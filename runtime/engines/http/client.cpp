@@ -62,8 +62,8 @@ Client::~Client() {
   }
 }
 
-std::shared_ptr<Route> Client::route(core::Dial dial, bool spare) {
-  return std::make_shared<Route>(loop_, std::move(dial), spare);
+std::shared_ptr<Route> Client::route(core::Dial dial, std::size_t spares) {
+  return std::make_shared<Route>(loop_, std::move(dial), spares);
 }
 
 template <class Fn>

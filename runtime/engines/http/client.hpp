@@ -30,8 +30,8 @@ class Client {
   Client& operator=(const Client&) = delete;
 
   /// Requests with this route go over streams that `dial` opens; connections are kept and shared among them alone.
-  /// `spare`: see Route.
-  std::shared_ptr<Route> route(core::Dial dial, bool spare = false);
+  /// `spares`: see Route.
+  std::shared_ptr<Route> route(core::Dial dial, std::size_t spares = 0);
   core::Loop& loop() noexcept { return loop_; }
   /// Requests sent so far, in all.
   std::uint64_t requests() const noexcept { return requests_; }

@@ -5,6 +5,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdlib>
@@ -45,8 +46,8 @@ std::string fresh_path() {
 
 }  // namespace
 
-Route::Route(core::Loop& loop, core::Dial dial, bool spare)
-    : loop_(loop), dial_(std::move(dial)), keeps_spare_(spare), path_(fresh_path()) {}
+Route::Route(core::Loop& loop, core::Dial dial, std::size_t spares)
+    : loop_(loop), dial_(std::move(dial)), wanted_spares_(spares), path_(fresh_path()) {}
 
 Route::~Route() { close_door(); }
 
@@ -105,19 +106,28 @@ void Route::accept() {
     }
     serve(socket);
   }
-  if (!alive.expired() && keeps_spare_ && spare_ == nullptr && !arrived.empty()) prepare_spare();
+  if (!alive.expired() && !arrived.empty()) prepare_spares();
 }
 
 void Route::serve(int socket) {
-  if (core::Bridge* const ready = std::exchange(spare_, nullptr)) return ready->attach(socket);
+  if (!spares_.empty()) {
+    core::Bridge* const ready = spares_.front();
+    spares_.pop_front();
+    return ready->attach(socket);
+  }
   core::Bridge& bridge = add_bridge();
   bridge.attach(socket);
   bridge.dial(dial_);
 }
 
-void Route::prepare_spare() {
-  spare_ = &add_bridge();
-  spare_->dial(dial_);
+void Route::prepare_spares() {
+  // A dial may end at once, or destroy this route.
+  const std::weak_ptr<bool> alive = alive_;
+  for (std::size_t missing = wanted_spares_ - std::min(wanted_spares_, spares_.size()); missing > 0; --missing) {
+    if (alive.expired()) return;
+    spares_.push_back(&add_bridge());
+    spares_.back()->dial(dial_);
+  }
 }
 
 core::Bridge& Route::add_bridge() {
@@ -131,9 +141,8 @@ core::Bridge& Route::add_bridge() {
 
 void Route::ended(core::Bridge& bridge, std::optional<core::Error> error, bool dialled) {
   ++ended_;
-  // What becomes of a spare concerns no request; the next one dials for itself and sees why.
-  const bool unused = &bridge == spare_;
-  if (unused) spare_ = nullptr;
+  // What becomes of a spare concerns no request; one that finds none dials for itself and sees why.
+  const bool unused = std::erase(spares_, &bridge) > 0;
   if (error && !unused) {
     failed_at_ = ended_;
     failure_ = Failure{std::move(*error), dialled};

@@ -8,6 +8,7 @@
 #include <uv.h>
 
 #include <cstdint>
+#include <deque>
 #include <list>
 #include <memory>
 #include <optional>
@@ -23,9 +24,9 @@ namespace deployrun::http {
 /// by nobody else. Destroying the last holder closes its streams.
 class Route {
  public:
-  /// `spare`: from the first connection on, one more is kept dialled that nobody uses yet. The next request that finds
-  /// all others busy, or used up by an answer that ended its connection, does not wait for a dial.
-  Route(core::Loop& loop, core::Dial dial, bool spare);
+  /// `spares`: from the first connection on, so many more are kept dialled that nobody uses yet. The next requests that
+  /// find all others busy, or used up by an answer that ended its connection, do not wait for a dial.
+  Route(core::Loop& loop, core::Dial dial, std::size_t spares);
   ~Route();
   Route(const Route&) = delete;
   Route& operator=(const Route&) = delete;
@@ -42,14 +43,14 @@ class Route {
   };
   std::uint64_t mark() const noexcept { return ended_; }
   std::optional<Failure> failure_since(std::uint64_t since) const;
-  /// Streams open or being dialled now, the spare included, and dialled in all.
+  /// Streams open or being dialled now, the spares included, and dialled in all.
   std::size_t connections() const noexcept { return bridges_.size(); }
   std::uint64_t dials() const noexcept { return dials_; }
 
  private:
   void serve(int socket);
   core::Bridge& add_bridge();
-  void prepare_spare();
+  void prepare_spares();
   bool open_door();
   void close_door() noexcept;
   void accept();
@@ -57,8 +58,8 @@ class Route {
 
   core::Loop& loop_;
   core::Dial dial_;
-  bool keeps_spare_;
-  core::Bridge* spare_ = nullptr;  // one of bridges_
+  std::size_t wanted_spares_;
+  std::deque<core::Bridge*> spares_;  // of bridges_, the first dialled first
   std::string path_;
   int door_ = -1;
   uv_poll_t* poll_ = nullptr;

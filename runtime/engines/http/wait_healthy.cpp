@@ -53,9 +53,9 @@ void WaitHealthy::answered(core::Result<Reply> reply) {
     const std::string prefix = request_.method + " " + shown_url(request_.url) + ": ";
     if (text.rfind(prefix, 0) == 0) text.erase(0, prefix.size());
     if (error.cause) text += ": " + error.cause->message;
-    const bool refused = error.is("http.connect");
-    return failed(excerpt(text),
-                  refused ? std::min(patience_.refused_interval, patience_.interval) : patience_.interval);
+    if (!error.is("http.connect")) return failed(excerpt(text), patience_.interval);
+    const auto spent = std::chrono::duration_cast<core::Milliseconds>(core::Loop::now() - asked_);
+    return failed(excerpt(text), std::min(patience_.refused_interval, patience_.interval), spent);
   }
   last_status_ = reply->status;
   const auto why = unmet(expectation_, *reply);
@@ -70,14 +70,14 @@ void WaitHealthy::answered(core::Result<Reply> reply) {
   finish(Healthy{std::move(*reply), history_.attempts(), elapsed_ms(), history_.text()});
 }
 
-void WaitHealthy::failed(std::string text, core::Milliseconds interval) {
+void WaitHealthy::failed(std::string text, core::Milliseconds interval, core::Milliseconds spent) {
   in_a_row_ = 0;
   history_.add(elapsed_ms(), std::move(text));
   if (patience_.on_failure) {
     const auto took = std::chrono::duration<double, std::milli>(core::Loop::now() - asked_).count();
     patience_.on_failure(history_.attempts(), history_.last(), took);
   }
-  pause(delay(interval));
+  pause(std::max(delay(interval) - spent, core::Milliseconds(0)));
 }
 
 core::Milliseconds WaitHealthy::delay(core::Milliseconds interval) const {

@@ -14,7 +14,9 @@ namespace deployrun::http {
 
 struct Patience {
   core::Milliseconds interval{100};  ///< between attempts at first, and between successes that must follow each other
-  core::Milliseconds refused_interval{25};  ///< instead, after a connection that was refused: the app does not notice
+  /// Instead, from the beginning of one refused attempt to the next: the app does not notice, and a long way to it is
+  /// pause enough.
+  core::Milliseconds refused_interval{25};
   core::Milliseconds max_interval{2000};
   double share = 0.1;   ///< of the time waited so far, between attempts: nobody waits much longer than it takes
   double jitter = 0.2;  ///< each pause is up to this share shorter or longer
@@ -45,7 +47,8 @@ class WaitHealthy final : public core::Operation<Healthy> {
  private:
   void attempt();
   void answered(core::Result<Reply> reply);
-  void failed(std::string text, core::Milliseconds interval);
+  /// Asks again after `interval`, of which `spent` has passed.
+  void failed(std::string text, core::Milliseconds interval, core::Milliseconds spent = core::Milliseconds(0));
   core::Milliseconds delay(core::Milliseconds interval) const;
   void pause(core::Milliseconds delay);
   void give_up();

@@ -41,10 +41,19 @@ end
 --- @param name string
 --- @param argv string[]
 --- @param options? { env?: table<string, string|number|Secret>, user?: string, workdir?: string, reads?: boolean,
----   planned?: string }  reads, planned: as for `host:exec`
---- @return { stdout: string, stderr: string, code: integer, ms: number, truncated: boolean }
+---   planned?: string, code?: boolean }  reads, planned: as for `host:exec`; code: false returns with the end of the
+---   output, one answer earlier, and `exec_code` tells the exit code
+--- @return { exec: string, stdout: string, stderr: string, code?: integer, ms: number, truncated: boolean }  exec: its id
 function Docker:exec(name, argv, options)
   return await(self._raw:exec(name, argv, door.own_options(options)))
+end
+
+--- The exit code of a command whose output has ended. Raises `docker.lost` where it still runs: its output was cut.
+--- @async
+--- @param exec string  `exec` of what `docker:exec` returned
+--- @return integer
+function Docker:exec_code(exec)
+  return await(self._raw:exec_code(exec))
 end
 
 --- The commands that were started in a container and that its engine still knows.

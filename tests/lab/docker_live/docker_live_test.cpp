@@ -90,6 +90,13 @@ TEST_CASE("a container's life") {
   CHECK(good.err == "no\n");
   CHECK(good.code == 3);
   CHECK(live.get(docker::exec(live.client, name, {"no-such-program"})).code >= 126);
+  docker::ExecOptions unasked;
+  unasked.ask_code = false;
+  const auto ended = live.get(docker::exec(live.client, name, {"busybox", "sh", "-c", "echo said; exit 3"}, unasked));
+  CHECK(ended.out == "said\n");
+  CHECK_FALSE(ended.code);
+  CHECK(live.get(docker::exec_code(live.client, ended.id)) == 3);
+  CHECK_THROWS(docker::exec_code(live.client, "../../containers"));
 
   docker::ListOptions options{
       .all = false, .labels = {"deployrun-live=" + live.prefix}, .name = name, .states = {"running"}};

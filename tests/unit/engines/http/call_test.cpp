@@ -1,5 +1,6 @@
 #include "http/call.hpp"
 
+#include <array>
 #include <catch2/catch_test_macros.hpp>
 
 #include "http/upload.hpp"
@@ -93,7 +94,7 @@ TEST_CASE("a connection that ended while idle is replaced") {
 TEST_CASE("a route with a spare does not wait for a dial when a connection is used up") {
   Fixture f;
   f.server.answer = [](const std::string&) { return http_reply(200, "bye", "Connection: close\r\n"); };
-  f.route = f.client->route(f.server.dial(), true);
+  f.route = f.client->route(f.server.dial(), 1);
   REQUIRE(f.get(f.request()));
   test::settle(f.loop);
   REQUIRE(f.server.wires.size() == 2);
@@ -121,6 +122,21 @@ TEST_CASE("a route with a spare does not wait for a dial when a connection is us
     f.route.reset();
     CHECK(f.server.wires[1]->closed);
   }
+}
+
+TEST_CASE("a route with two spares has one for each of two requests at once") {
+  Fixture f;
+  f.route = f.client->route(f.server.dial(), 2);
+  REQUIRE(f.get(f.request()));
+  test::settle(f.loop);
+  REQUIRE(f.server.wires.size() == 3);
+  std::array<http::Call, 3> calls{{{*f.client, f.request()}, {*f.client, f.request()}, {*f.client, f.request()}}};
+  std::size_t answered = 0;
+  for (http::Call& call : calls) call.start([&](const auto& reply) { answered += reply ? 1 : 0; });
+  test::run_until(f.loop, [&] { return answered == calls.size(); });
+  CHECK(f.server.wires[1]->answered == 1);
+  CHECK(f.server.wires[2]->answered == 1);
+  CHECK(f.route->connections() == 5);
 }
 
 TEST_CASE("a dial that fails is http.connect, its own error the cause") {
