@@ -78,8 +78,8 @@ end
 
 door.guard("docker", Docker, {
   reads = { "ping", "version", "info", "inspect_image", "inspect_remote_image", "list_images", "inspect", "list",
-    "wait", "logs", "follow", "exec_code", "execs", "inspect_network", "list_networks", "inspect_volume", "list_volumes",
-    "get_archive", "read", "stats", "disk_usage", "events" },
+    "wait", "logs", "follow", "exec_code", "execs", "inspect_network", "list_networks", "inspect_volume",
+    "list_volumes", "get_archive", "read", "stats", "disk_usage", "events" },
   free = { "close", "requests" },
 })
 

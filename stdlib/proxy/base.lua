@@ -3,6 +3,7 @@
 
 local fail = require "native.fail"
 local kinds = require "proxy.kinds"
+local text = require "native.text"
 local try = require "deploy.try"
 
 local M = {}
@@ -59,6 +60,29 @@ function Proxy:_spec(own)
     restart = "unless-stopped", log_options = { ["max-size"] = "10m" } }
   for key, value in pairs(own) do spec[key] = value end
   return spec
+end
+
+--- Raises `proxy.command` for an exit code other than 0, with what the command said.
+--- @param host Host
+--- @param what string  the command, in a few words
+--- @param result { stdout: string, stderr: string, code?: integer }  of docker:exec
+function Proxy:_check(host, what, result)
+  if result.code == 0 then return end
+  local said = text.clean(result.stderr ~= "" and result.stderr or result.stdout):gsub("%s+$", "")
+  fail.raise("proxy.command", ("%s: %s"):format(what, said), { host = host.name, code = result.code, stderr = said })
+end
+
+--- Runs a command in the proxy's container; returns what it printed.
+--- @async
+--- @param host Host
+--- @param what string  the command, in a few words
+--- @param argv string[]
+--- @param options? table  of docker:exec
+--- @return string stdout
+function Proxy:_inside(host, what, argv, options)
+  local result = host.docker:exec(self.container, argv, options)
+  self:_check(host, what, result)
+  return result.stdout
 end
 
 --- Every service: target, state (running, paused, stopped, maintenance).

@@ -13,7 +13,6 @@ local door = require "native.door"
 local fail = require "native.fail"
 local folder = require "proxy.folder"
 local task = require "native.task"
-local text = require "native.text"
 
 local M = {}
 local Proxy = setmetatable({}, { __index = folder.Proxy })
@@ -52,11 +51,7 @@ end
 --- between, the same call does the rest.
 function Proxy:_apply(host, json)
   self:_write(host, "next.json", json)
-  local result = host.docker:exec(self.container, { "caddy", "reload", "--config", "/deployrun/next.json" })
-  if result.code ~= 0 then
-    local said = text.clean(result.stderr):gsub("%s+$", "")
-    fail.raise("proxy.command", "caddy reload: " .. said, { host = host.name, code = result.code })
-  end
+  self:_inside(host, "caddy reload", { "caddy", "reload", "--config", "/deployrun/next.json" })
   self:_at_folder(host, "mv -f next.json caddy.json", {})
   self:_note(host, "caddy.json", json)
 end

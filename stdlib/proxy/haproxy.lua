@@ -76,20 +76,10 @@ function Proxy:spec(host)
   }
 end
 
-function Proxy:_inside(host, what, argv, options)
-  local result = host.docker:exec(self.container, argv, options)
-  if result.code ~= 0 then
-    local said = text.clean(result.stderr ~= "" and result.stderr or result.stdout):gsub("%s+$", "")
-    fail.raise("proxy.command", ("haproxy, %s: %s"):format(what, said),
-      { host = host.name, code = result.code, stderr = said })
-  end
-  return result.stdout
-end
-
 --- Says commands to what runs; the answer of each.
 function Proxy:_ask(host, commands, options)
   local argv = { "sh", "-c", ASK, "sh", commands }
-  return config.replies(self:_inside(host, commands:match("^%w+ ?%w*"), argv, options))
+  return config.replies(self:_inside(host, "haproxy, " .. commands:match("^%w+ ?%w*"), argv, options))
 end
 
 function Proxy:_prepare(host)
@@ -142,7 +132,7 @@ function Proxy:_reshape(host, service, made)
   self:_write(host, name .. ".cfg", made.backend)
   self:_write(host, name .. ".base", config.BASE)
   self:_write(host, name .. ".hold", config.HOLD)
-  self:_inside(host, "check of the configuration",
+  self:_inside(host, "haproxy, check of the configuration",
     { "haproxy", "-c", "-q", "-f", inside .. ".base", "-f", inside .. ".cfg" })
   self:_at_folder(host, PLACE, { service, unpack(made.routes) })
   self:_reload(host, service, made.server)

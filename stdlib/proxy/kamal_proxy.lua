@@ -71,11 +71,11 @@ end
 local function joined(list) return type(list) == "table" and table.concat(list, ",") or "" end
 
 --- The services of its state file, as `parse_list` has them; nil for a shape that is not known.
---- @param text string
+--- @param bytes string
 --- @return table<string, { host: string, path: string, target: string, state: string, tls: boolean,
 ---         container: string, port: integer }>?
-function M.parse_state(text)
-  local ok, saved = pcall(json.decode, text)
+function M.parse_state(bytes)
+  local ok, saved = pcall(json.decode, bytes)
   if not ok or type(saved) ~= "table" then return nil end
   local services = {}
   for _, one in ipairs(saved) do
@@ -116,18 +116,9 @@ function M.deploy_command(service, target, route)
   return argv
 end
 
-local function check_code(host, argv, result, code)
-  if code == 0 then return end
-  local said = text.clean(result.stderr ~= "" and result.stderr or result.stdout):gsub("%s+$", "")
-  fail.raise("proxy.command", ("%s: %s"):format(table.concat(argv, " ", 1, math.min(3, #argv)), said),
-    { host = host.name, code = code, stderr = said })
-end
+local function words_of(argv) return table.concat(argv, " ", 1, math.min(3, #argv)) end
 
-function Proxy:_run(host, argv, options)
-  local result = host.docker:exec(self.container, argv, options)
-  check_code(host, argv, result, result.code)
-  return result.stdout
-end
+function Proxy:_run(host, argv, options) return self:_inside(host, words_of(argv), argv, options) end
 
 --- Its services and their targets.
 --- @async
@@ -135,11 +126,11 @@ function Proxy:routes(host)
   return M.parse_list(self:_run(host, { "kamal-proxy", "list" }, { reads = true }))
 end
 
---- What it wrote down takes two answers, without a command inside its container, which takes three and starts a process.
---- nil where that is not to be had.
+--- What it wrote down takes two answers; a command inside its container takes three and starts a process. nil where
+--- that is not to be had.
 function Proxy:_look_at_state(host)
-  local text = try(host.docker.read, host.docker, self.container, STATE_FILE)
-  local routes = text and M.parse_state(text)
+  local bytes = try(host.docker.read, host.docker, self.container, STATE_FILE)
+  local routes = bytes and M.parse_state(bytes)
   if not routes or not host.docker:inspect(self.container).running then return nil end
   return { state = "running", routes = routes, written = true }
 end
@@ -177,12 +168,12 @@ end
 --- @return boolean drained
 function Proxy:_deploy(host, service, argv)
   local result = host.docker:exec(self.container, argv, { code = false })
-  local code, deploying
+  local deploying
   side_by_side({
-    function() code = result.code or host.docker:exec_code(result.exec) end,
+    function() result.code = result.code or host.docker:exec_code(result.exec) end,
     function() deploying = self:_is_deploying(host, service) end,
   }, "end of the deploy", function(fn) fn() end)
-  check_code(host, argv, result, code)
+  self:_check(host, words_of(argv), result)
   return not deploying
 end
 

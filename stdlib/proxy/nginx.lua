@@ -66,16 +66,6 @@ function Proxy:spec(host)
   }
 end
 
-function Proxy:_inside(host, argv, options)
-  local result = host.docker:exec(self.container, argv, options)
-  if result.code ~= 0 then
-    local said = text.clean(result.stderr ~= "" and result.stderr or result.stdout):gsub("%s+$", "")
-    fail.raise("proxy.command", ("%s: %s"):format(table.concat(argv, " ", 1, math.min(2, #argv)), said),
-      { host = host.name, code = result.code, stderr = said })
-  end
-  return result.stdout
-end
-
 function Proxy:_prepare(host)
   self:_at_folder(host, "mkdir -p services next", {})
   -- Which version it is and whom it can ask for names shows when it runs.
@@ -94,7 +84,7 @@ function M.parse_workers(listing)
   return workers
 end
 
-function Proxy:_processes(host) return self:_inside(host, { "sh", "-c", PROCESSES }, { reads = true }) end
+function Proxy:_processes(host) return self:_inside(host, "sh -c", { "sh", "-c", PROCESSES }, { reads = true }) end
 
 function Proxy:_workers(host) return M.parse_workers(self:_processes(host)) end
 
@@ -113,7 +103,7 @@ end
 --- Tells it to read again; returns when none of the workers that read before takes requests any more.
 function Proxy:_reload(host)
   local before = self:_workers(host)
-  self:_inside(host, { "nginx", "-c", "/deployrun/nginx.conf", "-s", "reload" })
+  self:_inside(host, "nginx -s reload", { "nginx", "-c", "/deployrun/nginx.conf", "-s", "reload" })
   self:_await_workers(host, before, { kind = "proxy.command", message = "nginx did not take its new configuration" })
 end
 
@@ -124,7 +114,7 @@ end
 
 --- Writes what all services share as this version and this network want it; the next reload takes it.
 function Proxy:_learn(host)
-  local facts = config.facts(self:_inside(host, { "sh", "-c", FACTS }, { reads = true }))
+  local facts = config.facts(self:_inside(host, "sh -c", { "sh", "-c", FACTS }, { reads = true }))
   local wanted = config.base(facts, SERVICES)
   if self:_read(host, "nginx.conf") ~= wanted then self:_write(host, "nginx.conf", wanted) end
   return facts
@@ -135,7 +125,7 @@ function Proxy:_apply(host, service, what)
   local facts, name = self:_learn(host), "next/" .. service
   self:_write(host, name .. ".conf", config.service(service, what))
   self:_write(host, name .. ".test", config.base(facts, "/deployrun/" .. name .. ".conf"))
-  self:_inside(host, { "nginx", "-t", "-q", "-c", "/deployrun/" .. name .. ".test" })
+  self:_inside(host, "nginx -t", { "nginx", "-t", "-q", "-c", "/deployrun/" .. name .. ".test" })
   self:_at_folder(host, PLACE, { service, config.file_name(service, what.route) })
   self:_reload(host)
 end

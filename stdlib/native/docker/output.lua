@@ -43,7 +43,7 @@ end
 --- @param options? { env?: table<string, string|number|Secret>, user?: string, workdir?: string, reads?: boolean,
 ---   planned?: string, code?: boolean }  reads, planned: as for `host:exec`; code: false returns with the end of the
 ---   output, one answer earlier, and `exec_code` tells the exit code
---- @return { exec: string, stdout: string, stderr: string, code?: integer, ms: number, truncated: boolean }  exec: its id
+--- @return { exec: string, stdout: string, stderr: string, code?: integer, ms: number, truncated: boolean }
 function Docker:exec(name, argv, options)
   return await(self._raw:exec(name, argv, door.own_options(options)))
 end
