@@ -5,6 +5,7 @@ local config = require "deploy.config"
 local container = require "deploy.container"
 local fail = require "native.fail"
 local host_module = require "deploy.host"
+local image_module = require "deploy.image"
 local kinds = require "proxy.kinds"
 local pick = require "deploy.pick"
 local release = require "deploy.release"
@@ -259,6 +260,7 @@ function App:exec(host, command, given)
   return said, fail.make("app.exec", message, { host = host.name, code = result.code })
 end
 
+image_module.extend(App)
 release.extend(App)
 
 return M
