@@ -63,7 +63,8 @@ class Transfer final : public core::Operation<core::Unit> {
   explicit Transfer(JobPtr job)
       : job_(std::move(job)),
         upload_(std::make_shared<http::Upload>()),
-        filter_(job_->without, [this](std::string bytes) { pass(std::move(bytes)); }) {
+        filter_(
+            job_->without, [this](std::string bytes) { pass(std::move(bytes)); }, "docker.protocol") {
     Ask ask = ask_save(*job_);
     ask.on_body = [this](const http::Reply&, std::string_view bytes) {
       if (upload_->full()) return http::Flow::pause;
@@ -111,7 +112,7 @@ class Transfer final : public core::Operation<core::Unit> {
 
   JobPtr job_;
   std::shared_ptr<http::Upload> upload_;
-  TarFilter filter_;
+  core::TarFilter filter_;
   std::unique_ptr<Answer> save_;
   Op<Texts> load_;
 };

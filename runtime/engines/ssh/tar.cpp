@@ -5,64 +5,24 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
+
+#include "core/tar.hpp"
 
 namespace deployrun::ssh {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kBlock = 512;
 constexpr std::size_t kPiece = 512U << 10U;
-constexpr std::uint64_t kOctalLimit = 1ULL << 33U;  // 11 octal digits
 
 core::Error file_error(const std::string& path, const std::string& why) {
   return {.kind = "ssh.file", .message = "local file " + path + ": " + why};
 }
 
-void pad(std::string& out) { out.append((kBlock - out.size() % kBlock) % kBlock, '\0'); }
-
-/// "length key=value\n", where length counts itself.
-std::string pax_record(const std::string& key, const std::string& value) {
-  const std::size_t rest = key.size() + value.size() + 3;  // blank, '=', newline
-  std::size_t length = rest + 1;
-  while (std::to_string(length).size() + rest != length) length = std::to_string(length).size() + rest;
-  return std::to_string(length) + " " + key + "=" + value + "\n";
-}
-
-std::string block(const std::string& name, char type, mode_t mode, std::uint64_t size, std::int64_t modified,
-                  const std::string& target) {
-  std::string header(kBlock, '\0');
-  const auto text = [&header](std::size_t at, std::size_t room, const std::string& value) {
-    value.copy(header.data() + at, std::min(room, value.size()));
-  };
-  const auto octal = [&](std::size_t at, std::size_t room, std::uint64_t value) {
-    std::array<char, 32> digits{};
-    std::snprintf(digits.data(), digits.size(), "%0*llo", static_cast<int>(room - 1),
-                  static_cast<unsigned long long>(value));
-    text(at, room, digits.data());
-  };
-  text(0, 100, name);
-  octal(100, 8, mode & 07777U);
-  octal(108, 8, 0);  // uid, gid: the receiving account's
-  octal(116, 8, 0);
-  octal(124, 12, size < kOctalLimit ? size : 0);
-  octal(136, 12, static_cast<std::uint64_t>(std::clamp<std::int64_t>(modified, 0, (1LL << 33) - 1)));
-  text(148, 8, "        ");
-  header[156] = type;
-  text(157, 100, target);
-  text(257, 6, std::string("ustar\0", 6));
-  text(263, 2, "00");
-  unsigned sum = 0;
-  for (const char byte : header) sum += static_cast<unsigned char>(byte);
-  octal(148, 7, sum);
-  header[154] = '\0';
-  return header;
-}
+void pad(std::string& out) { out.append(core::tar_padding(out.size()), '\0'); }
 
 core::Result<TreeEntry> look(const std::string& root, std::string name) {
   const std::string path = root + "/" + name;
@@ -122,18 +82,15 @@ core::Result<Tree> read_tree(const std::string& folder) {
 
 std::string tar_header(const TreeEntry& entry) {
   const bool folder = entry.type == TreeEntry::Type::folder;
-  const std::string name = "./" + entry.name + (folder ? "/" : "");
-  std::string records;
-  if (name.size() > 100) records += pax_record("path", name);
-  if (entry.target.size() > 100) records += pax_record("linkpath", entry.target);
-  if (entry.size >= kOctalLimit) records += pax_record("size", std::to_string(entry.size));
-  std::string out;
-  if (!records.empty()) {
-    out = block("./PaxHeaders/deployrun", 'x', 0644, records.size(), entry.modified, {}) + records;
-    pad(out);
-  }
-  const char type = folder ? '5' : entry.type == TreeEntry::Type::symlink ? '2' : '0';
-  return out + block(name.substr(0, 100), type, entry.mode, entry.size, entry.modified, entry.target.substr(0, 100));
+  // Owners stay at home: everything becomes the receiving account's.
+  return core::tar_header({.name = "./" + entry.name + (folder ? "/" : ""),
+                           .type = folder                                   ? '5'
+                                   : entry.type == TreeEntry::Type::symlink ? '2'
+                                                                            : '0',
+                           .target = entry.target,
+                           .size = entry.size,
+                           .mode = entry.mode,
+                           .modified = entry.modified});
 }
 
 core::Result<core::Unit> TarWriter::begin(const TreeEntry& entry, std::string& out) {
@@ -180,7 +137,7 @@ core::Result<std::string> TarWriter::next() {
     } else if (at_ < tree_.entries.size()) {
       if (auto begun = begin(tree_.entries[at_++], out); !begun) return begun.error();
     } else {
-      out.append(2 * kBlock, '\0');
+      out += core::tar_end();
       ended_ = true;
     }
   }

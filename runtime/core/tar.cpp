@@ -1,4 +1,4 @@
-#include "docker/tar.hpp"
+#include "core/tar.hpp"
 
 #include <algorithm>
 #include <array>
@@ -7,13 +7,11 @@
 #include <cstring>
 #include <optional>
 
-namespace deployrun::docker {
+namespace deployrun::core {
 
 namespace {
 
-core::Error broken(const std::string& why) {
-  return {.kind = "docker.protocol", .message = "the archive cannot be read: " + why};
-}
+constexpr std::uint64_t kOctalLimit = 1ULL << 33U;  // what 11 octal digits hold
 
 /// A field up to its first NUL.
 std::string text_field(std::string_view block, std::size_t at, std::size_t length) {
@@ -47,8 +45,6 @@ unsigned checksum(std::string_view block) {
   return sum;
 }
 
-std::size_t padding_of(std::uint64_t size) { return static_cast<std::size_t>((512 - size % 512) % 512); }
-
 void put_number(std::string& block, std::size_t at, int digits, std::uint64_t value) {
   std::array<char, 24> text{};
   std::snprintf(text.data(), text.size(), "%0*llo", digits, static_cast<unsigned long long>(value));
@@ -61,8 +57,9 @@ std::string header_block(const TarMember& member) {
   put_number(block, 100, 7, member.mode & 07777U);
   put_number(block, 108, 7, member.uid);
   put_number(block, 116, 7, member.gid);
-  put_number(block, 124, 11, member.size);
-  put_number(block, 136, 11, static_cast<std::uint64_t>(std::max<std::int64_t>(member.modified, 0)));
+  put_number(block, 124, 11, member.size < kOctalLimit ? member.size : 0);
+  put_number(block, 136, 11,
+             static_cast<std::uint64_t>(std::clamp<std::int64_t>(member.modified, 0, (1LL << 33U) - 1)));
   block[156] = member.type;
   member.target.copy(block.data() + 157, std::min<std::size_t>(member.target.size(), 100));
   block.replace(257, 8,
@@ -84,9 +81,15 @@ std::string pax_record(const std::string& key, const std::string& value) {
 
 }  // namespace
 
-core::Result<core::Unit> TarReader::feed(std::string_view bytes) {
+std::size_t tar_padding(std::uint64_t size) noexcept { return static_cast<std::size_t>((512 - size % 512) % 512); }
+
+Error TarReader::broken(const std::string& why) const {
+  return {.kind = kind_of_errors_, .message = "the archive cannot be read: " + why};
+}
+
+Result<Unit> TarReader::feed(std::string_view bytes) {
   while (!bytes.empty()) {
-    if (state_ == State::ended) return core::Unit{};  // padding to the record's size
+    if (state_ == State::ended) return Unit{};  // padding to the record's size
     if (state_ == State::header) {
       const std::size_t count = std::min(bytes.size(), kBlock - block_.size());
       block_ += bytes.substr(0, count);
@@ -115,13 +118,13 @@ core::Result<core::Unit> TarReader::feed(std::string_view bytes) {
       state_ = State::header;
     }
   }
-  return core::Unit{};
+  return Unit{};
 }
 
-core::Result<core::Unit> TarReader::header() {
+Result<Unit> TarReader::header() {
   if (block_.find_first_not_of('\0') == block_.npos) {
     state_ = State::ended;
-    return core::Unit{};
+    return Unit{};
   }
   const auto sum = number_field(block_, 148, 8);
   const auto size = number_field(block_, 124, 12);
@@ -134,9 +137,9 @@ core::Result<core::Unit> TarReader::header() {
     content_.clear();
     state_ = State::extended;
     left_ = *size;
-    padding_ = padding_of(*size);
+    padding_ = tar_padding(*size);
     if (left_ == 0) state_ = State::header;
-    return core::Unit{};
+    return Unit{};
   }
   TarMember member{.name = text_field(block_, 0, 100), .type = type, .target = text_field(block_, 157, 100)};
   const std::string prefix = block_.compare(257, 6, std::string("ustar\0", 6)) == 0 ? text_field(block_, 345, 155) : "";
@@ -156,10 +159,10 @@ core::Result<core::Unit> TarReader::header() {
   long_target_.clear();
   has_long_size_ = false;
   left_ = member.size;
-  padding_ = padding_of(member.size);
+  padding_ = tar_padding(member.size);
   state_ = left_ > 0 ? State::data : State::header;
   if (left_ == 0 && take_.end) take_.end();
-  return core::Unit{};
+  return Unit{};
 }
 
 void TarReader::extended() {
@@ -184,7 +187,7 @@ void TarReader::extended() {
   }
 }
 
-TarFilter::TarFilter(std::set<std::string> without, std::function<void(std::string)> pass)
+TarFilter::TarFilter(std::set<std::string> without, std::function<void(std::string)> pass, std::string kind)
     : without_(std::move(without)),
       pass_(std::move(pass)),
       reader_({.member =
@@ -199,31 +202,35 @@ TarFilter::TarFilter(std::set<std::string> without, std::function<void(std::stri
                    },
                .end =
                    [this] {
-                     if (passing_ && padding_of(size_) > 0) pass_(std::string(padding_of(size_), '\0'));
-                   }}) {}
+                     if (passing_ && tar_padding(size_) > 0) pass_(std::string(tar_padding(size_), '\0'));
+                   }},
+              std::move(kind)) {}
 
-core::Result<core::Unit> TarFilter::finish() {
-  if (!reader_.complete()) return broken("it was cut off");
+Result<Unit> TarFilter::finish() {
+  if (!reader_.complete()) return reader_.broken("it was cut off");
   pass_(tar_end());
-  return core::Unit{};
+  return Unit{};
+}
+
+std::string tar_header(const TarMember& member) {
+  std::string records;
+  if (member.name.size() > 100) records += pax_record("path", member.name);
+  if (member.target.size() > 100) records += pax_record("linkpath", member.target);
+  if (member.size >= kOctalLimit) records += pax_record("size", std::to_string(member.size));
+  if (records.empty()) return header_block(member);
+  std::string bytes = header_block({.name = "pax", .type = 'x', .size = records.size()}) + records;
+  bytes.append(tar_padding(records.size()), '\0');
+  return bytes + header_block(member);
 }
 
 std::string tar_member(TarMember member, std::string_view content) {
   member.size = content.size();
-  std::string bytes;
-  std::string records;
-  if (member.name.size() > 100) records += pax_record("path", member.name);
-  if (member.target.size() > 100) records += pax_record("linkpath", member.target);
-  if (!records.empty()) {
-    bytes = header_block({.name = "pax", .type = 'x', .size = records.size()}) + records;
-    bytes.append(padding_of(records.size()), '\0');
-  }
-  bytes += header_block(member);
+  std::string bytes = tar_header(member);
   bytes += content;
-  bytes.append(padding_of(content.size()), '\0');
+  bytes.append(tar_padding(content.size()), '\0');
   return bytes;
 }
 
 std::string tar_end() { return std::string(1024, '\0'); }
 
-}  // namespace deployrun::docker
+}  // namespace deployrun::core

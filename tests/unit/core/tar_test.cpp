@@ -1,9 +1,7 @@
-#include "docker/tar.hpp"
+#include "core/tar.hpp"
 
 #include <catch2/catch_test_macros.hpp>
 #include <vector>
-
-#include "docker/ship.hpp"
 
 using namespace deployrun;
 
@@ -17,12 +15,12 @@ struct Read {
 };
 Read read(const std::string& archive, std::size_t step) {
   Read seen;
-  docker::TarReader reader({.member =
-                                [&](const docker::TarMember& member, std::string_view) {
-                                  seen.members.push_back(member.name +
-                                                         (member.type == '2' ? ">" + member.target : "="));
-                                },
-                            .data = [&](std::string_view bytes) { seen.members.back() += bytes; }});
+  core::TarReader reader({.member =
+                              [&](const core::TarMember& member, std::string_view) {
+                                seen.members.push_back(member.name + (member.type == '2' ? ">" + member.target : "="));
+                              },
+                          .data = [&](std::string_view bytes) { seen.members.back() += bytes; }},
+                         "test.broken");
   for (std::size_t at = 0; at < archive.size(); at += step) {
     if (auto fed = reader.feed(std::string_view(archive).substr(at, step)); !fed) {
       seen.error = fed.error().kind;
@@ -36,10 +34,10 @@ Read read(const std::string& archive, std::size_t step) {
 const std::string kLong = std::string(90, 'd') + "/" + std::string(90, 'f');
 
 std::string archive() {
-  return docker::tar_member({.name = "folder/", .type = '5', .mode = 0755}, "") +
-         docker::tar_member({.name = "folder/a"}, "one") + docker::tar_member({.name = kLong}, std::string(600, 'x')) +
-         docker::tar_member({.name = "link", .type = '2', .target = "folder/a"}, "") +
-         docker::tar_member({.name = "empty"}, "") + docker::tar_end();
+  return core::tar_member({.name = "folder/", .type = '5', .mode = 0755}, "") +
+         core::tar_member({.name = "folder/a"}, "one") + core::tar_member({.name = kLong}, std::string(600, 'x')) +
+         core::tar_member({.name = "link", .type = '2', .target = "folder/a"}, "") +
+         core::tar_member({.name = "empty"}, "") + core::tar_end();
 }
 
 }  // namespace
@@ -63,17 +61,18 @@ TEST_CASE("an archive that was cut off or damaged is none") {
   CHECK_FALSE(read(whole.substr(0, 1030), 512).complete);
   std::string damaged = whole;
   damaged[3] = 'X';
-  CHECK(read(damaged, 512).error == "docker.protocol");
-  CHECK(read(std::string(600, 'a'), 100).error == "docker.protocol");
+  CHECK(read(damaged, 512).error == "test.broken");
+  CHECK(read(std::string(600, 'a'), 100).error == "test.broken");
   // A header that promises more than it may.
-  CHECK(read(docker::tar_member({.name = "x", .type = 'x'}, std::string((1U << 20U) + 1, 'y')), 4096).error ==
-        "docker.protocol");
+  CHECK(read(core::tar_member({.name = "x", .type = 'x'}, std::string((1U << 20U) + 1, 'y')), 4096).error ==
+        "test.broken");
 }
 
 TEST_CASE("a filter passes everything on but what shall stay behind") {
   const auto filtered = [](const std::set<std::string>& without, std::size_t step) {
     std::string out;
-    docker::TarFilter filter(without, [&](const std::string& bytes) { out += bytes; });
+    core::TarFilter filter(
+        without, [&](const std::string& bytes) { out += bytes; }, "test.broken");
     const std::string whole = archive();
     for (std::size_t at = 0; at < whole.size(); at += step)
       REQUIRE(filter.feed(std::string_view(whole).substr(at, step)));
@@ -86,14 +85,8 @@ TEST_CASE("a filter passes everything on but what shall stay behind") {
     CHECK(seen.members == std::vector<std::string>{"folder/=", "folder/a=one", "link>folder/a"});
     CHECK(seen.complete);
   }
-  docker::TarFilter cut({}, [](const std::string&) {});
+  core::TarFilter cut(
+      {}, [](const std::string&) {}, "test.broken");
   REQUIRE(cut.feed(std::string_view(archive()).substr(0, 1100)));
   CHECK_FALSE(cut.finish());
-}
-
-TEST_CASE("layers are shared from the lowest on") {
-  CHECK(docker::shared_layers({"a", "b", "c"}, {}) == 0);
-  CHECK(docker::shared_layers({"a", "b", "c"}, {{"a"}, {"a", "b", "x"}, {"b", "c"}}) == 2);
-  CHECK(docker::shared_layers({"a", "b"}, {{"a", "b", "c"}}) == 2);
-  CHECK(docker::shared_layers({"a"}, {{"x", "a"}}) == 0);
 }
