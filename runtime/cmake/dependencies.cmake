@@ -52,6 +52,27 @@ deployrun_library(libz zlib.h "z")
 deployrun_library(libcrypto openssl/opensslv.h "crypto" Threads::Threads ${CMAKE_DL_LIBS})
 deployrun_library(libssl openssl/ssl.h "ssl" libcrypto)
 deployrun_library(libssh2 libssh2.h "ssh2" libssl libcrypto libz)
+
+# OpenSSL's ChaCha20-Poly1305 in the place of libssh2's own (fast_cipher.cpp), where libssh2 is an archive and has one.
+# The source is in the archive of a room that stands before libssh2: hence --undefined.
+function(deployrun_fast_cipher target)
+  set(functions chacha_encrypt_bytes poly1305_auth)
+  set(found "")
+  if(libssh2_LIBRARY MATCHES "\\.a$")
+    file(STRINGS ${libssh2_LIBRARY} found REGEX "^(chacha_encrypt_bytes|poly1305_auth)$")
+    list(REMOVE_DUPLICATES found)
+  endif()
+  list(LENGTH found count)
+  if(NOT count EQUAL 2)
+    set_source_files_properties(${CMAKE_CURRENT_SOURCE_DIR}/engines/ssh/fast_cipher.cpp PROPERTIES HEADER_FILE_ONLY ON)
+    return()
+  endif()
+  target_compile_definitions(${target} INTERFACE DEPLOYRUN_FAST_CIPHER)
+  foreach(name ${functions})
+    target_link_options(${target} INTERFACE LINKER:--wrap=${name} LINKER:--undefined=__wrap_${name})
+  endforeach()
+endfunction()
+
 deployrun_library(sqlite3 sqlite3.h "sqlite3" Threads::Threads ${CMAKE_DL_LIBS} m)
 if(NOT EXISTS ${DEPLOYRUN_DEPS}/lib/libcurl.a)  # the distribution's brings half of it in
   message(FATAL_ERROR "libcurl: not under ${DEPLOYRUN_DEPS}: run .ci/setup first")
