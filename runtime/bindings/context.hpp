@@ -28,6 +28,7 @@ struct Context {
   report::Reporter& reporter;
   std::filesystem::path project;                            ///< the folder that holds .deployrun/
   std::function<void(journal::Point, int)> on_journal_row;  ///< test seam: before and after each row; may be empty
+  bool lock_refusal_told = false;                           ///< see register_secret
 };
 
 inline Context& context(lua_State* L) { return *static_cast<Context*>(lua::runtime(L).options().user); }

@@ -1,8 +1,11 @@
 #include "bindings/secret.hpp"
 
 #include <cstdlib>
+#include <cstring>
+#include <utility>
 
 #include "bindings/context.hpp"
+#include "core/locked_bytes.hpp"
 #include "core/nearest.hpp"
 #include "core/pool.hpp"
 #include "core/redactor.hpp"
@@ -12,6 +15,7 @@
 #include "lua/object.hpp"
 #include "lua/operation.hpp"
 #include "lua/stack.hpp"
+#include "report/reporter.hpp"
 
 extern char** environ;
 
@@ -104,9 +108,9 @@ int equals(lua_State* L) {
 
 /// Leaves the secret and whether it is too short to be masked.
 int push_registered(lua_State* L, const core::Secret& secret) {
-  const bool masked = context(L).redactor.add(secret);
+  const bool is_masked = register_secret(L, secret);
   push_secret(L, secret);
-  lua_pushboolean(L, masked ? 0 : 1);
+  lua_pushboolean(L, is_masked ? 0 : 1);
   return 2;
 }
 
@@ -151,7 +155,7 @@ void push_file(lua_State* L, const core::SecretFile& file) {
   std::vector<std::string> too_short;
   for (const core::Secret& secret : file.secrets) {
     names.push_back(secret.name());
-    if (!context(L).redactor.add(secret)) too_short.push_back(secret.name());
+    if (!register_secret(L, secret)) too_short.push_back(secret.name());
     push_secret(L, secret);
     lua_setfield(L, -2, secret.name().c_str());
   }
@@ -197,6 +201,18 @@ constexpr luaL_Reg kFunctions[] = {
 };
 
 }  // namespace
+
+bool register_secret(lua_State* L, const core::Secret& secret) {
+  Context& shared = context(L);
+  const bool masked = shared.redactor.add(secret);
+  if (const int refused = core::lock_refused(); refused != 0 && !std::exchange(shared.lock_refusal_told, true)) {
+    shared.reporter.emit({{"type", "log"},
+                          {"level", "debug"},
+                          {"message", std::string("secrets cannot be locked in memory (") + std::strerror(refused) +
+                                          "): the system may write them to its swap; `ulimit -l` is the limit"}});
+  }
+  return masked;
+}
 
 void push_secret(lua_State* L, const core::Secret& secret) {
   lua::push_object<core::Secret>(L, std::make_shared<core::Secret>(secret));

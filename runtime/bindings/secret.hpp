@@ -26,4 +26,8 @@ std::optional<std::string> secret_or_string(lua_State* L, lua::Options& options,
 /// An option that maps names to strings, numbers or secrets: environments, labels, build arguments.
 std::optional<std::map<std::string, std::string>> secret_map(lua_State* L, lua::Options& options, const char* key);
 
+/// Makes it known to the redactor; false where it is too short to be masked. Once, `-v` is told of a system that does
+/// not let its memory be locked.
+bool register_secret(lua_State* L, const core::Secret& secret);
+
 }  // namespace deployrun::bindings

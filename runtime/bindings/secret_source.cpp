@@ -142,7 +142,7 @@ void push_secrets(lua_State* L, const Secrets& secrets) {
   std::vector<std::string> too_short;
   for (const core::Secret& secret : secrets) {
     names.push_back(secret.name());
-    if (!context(L).redactor.add(secret)) too_short.push_back(secret.name());
+    if (!register_secret(L, secret)) too_short.push_back(secret.name());
     push_secret(L, secret);
     lua_setfield(L, -2, secret.name().c_str());
   }

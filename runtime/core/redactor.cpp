@@ -21,11 +21,6 @@ std::size_t pair_of(char first, char second) {
 
 }  // namespace
 
-Redactor::~Redactor() {
-  known_.clear();
-  for (Pattern& pattern : patterns_) wipe(pattern.bytes);
-}
-
 bool Redactor::add(const Secret& secret) {
   const std::string_view value = secret.reveal();
   if (value.size() < kShortest) return false;
@@ -33,22 +28,23 @@ bool Redactor::add(const Secret& secret) {
   const std::size_t before = patterns_.size();
   std::vector<std::string> forms = secret_forms(value, kShortest);
   for (std::string& form : forms) {
-    add_pattern(std::move(form), names_.size() - 1);
+    add_pattern(form, names_.size() - 1);
     wipe(form);
   }
   if (patterns_.size() == before) names_.pop_back();  // every form is known already
   return true;
 }
 
-void Redactor::add_pattern(std::string bytes, std::size_t name) {
-  if (known_.count(bytes) != 0) return wipe(bytes);
+void Redactor::add_pattern(std::string_view bytes, std::size_t name) {
+  if (known_.count(bytes) != 0) return;
   const std::size_t index = patterns_.size();
-  const std::string& stored = patterns_.emplace_back(Pattern{std::move(bytes), name}).bytes;
+  const std::string_view stored = patterns_.emplace_back(bytes, name).bytes.view();
   known_.emplace(stored, index);
   auto& same_start = by_start_[start_of(stored)];
   same_start.push_back(index);
-  std::sort(same_start.begin(), same_start.end(),
-            [this](std::size_t a, std::size_t b) { return patterns_[a].bytes.size() > patterns_[b].bytes.size(); });
+  std::sort(same_start.begin(), same_start.end(), [this](std::size_t a, std::size_t b) {
+    return patterns_[a].bytes.view().size() > patterns_[b].bytes.view().size();
+  });
   if (pairs_.empty()) pairs_.resize(65536 / 64);
   const std::size_t pair = pair_of(stored[0], stored[1]);
   pairs_[pair / 64] |= 1ULL << (pair % 64);
@@ -72,8 +68,8 @@ std::vector<Redactor::Range> Redactor::find(std::string_view text, std::size_t m
     if (bucket == by_start_.end()) continue;
     for (const std::size_t index : bucket->second) {
       const Pattern& pattern = patterns_[index];
-      if (!rest.starts_with(pattern.bytes)) continue;
-      const std::size_t end = i + pattern.bytes.size();
+      if (!rest.starts_with(pattern.bytes.view())) continue;
+      const std::size_t end = i + pattern.bytes.view().size();
       if (!ranges.empty() && i < ranges.back().end) {
         ranges.back().end = std::max(ranges.back().end, end);
       } else {
@@ -89,7 +85,7 @@ std::size_t Redactor::open_end(std::string_view text) const {
   for (std::size_t i = text.size() - std::min(text.size(), longest_ - 1); i < text.size(); ++i) {
     const std::string_view rest = text.substr(i);
     const auto opens = [&](const Pattern& pattern) {
-      return pattern.bytes.size() > rest.size() && std::string_view(pattern.bytes).starts_with(rest);
+      return pattern.bytes.view().size() > rest.size() && pattern.bytes.view().starts_with(rest);
     };
     if (rest.size() >= 2 && !begins(rest)) continue;
     if (rest.size() < 4) {
@@ -120,7 +116,7 @@ std::string Redactor::redact(std::string_view text) const {
 std::vector<std::string_view> Redactor::forms() const {
   std::vector<std::string_view> all;
   all.reserve(patterns_.size());
-  for (const Pattern& pattern : patterns_) all.emplace_back(pattern.bytes);
+  for (const Pattern& pattern : patterns_) all.push_back(pattern.bytes.view());
   return all;
 }
 

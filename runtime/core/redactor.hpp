@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/locked_bytes.hpp"
 #include "core/secret.hpp"
 
 namespace deployrun::core {
@@ -24,7 +25,6 @@ class Redactor {
   Redactor() = default;
   Redactor(const Redactor&) = delete;
   Redactor& operator=(const Redactor&) = delete;
-  ~Redactor();
 
   /// False when nothing of the value is masked because it is shorter than kShortest. Registering twice changes nothing.
   bool add(const Secret& secret);
@@ -60,14 +60,15 @@ class Redactor {
 
  private:
   struct Pattern {
-    std::string bytes;
+    Pattern(std::string_view form, std::size_t index) : bytes(form), name(index) {}
+    LockedBytes bytes;
     std::size_t name;  // index into names_
   };
   struct Range {
     std::size_t begin, end, name;
   };
 
-  void add_pattern(std::string bytes, std::size_t name);
+  void add_pattern(std::string_view bytes, std::size_t name);
   /// The places to mask, merged, in order. Bytes before `masked` count as masked.
   std::vector<Range> find(std::string_view text, std::size_t masked) const;
   /// Where the text's end may be the beginning of a longer pattern; text.size() when it is not.

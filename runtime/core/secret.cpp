@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "core/locked_bytes.hpp"
+
 namespace deployrun::core {
 
 void wipe(std::string& text) noexcept {
@@ -12,30 +14,22 @@ void wipe(std::string& text) noexcept {
 
 struct Secret::State {
   std::string name;
-  std::string value;
-  State() = default;
-  State(const State&) = delete;
-  State& operator=(const State&) = delete;
-  ~State() { wipe(value); }
+  LockedBytes value;
 };
 
 Secret::Secret(std::string name, std::string&& value) {
-  auto state = std::make_shared<State>();
-  state->name = std::move(name);
-  // Copied, then wiped: moving a short string copies it as well, and leaves the bytes where they were.
-  state->value.assign(value);
+  state_ = std::shared_ptr<const State>(new State{std::move(name), LockedBytes(value)});
   wipe(value);
-  state_ = std::move(state);
 }
 
 const std::string& Secret::name() const noexcept { return state_->name; }
 
-std::string_view Secret::reveal() const noexcept { return state_->value; }
+std::string_view Secret::reveal() const noexcept { return state_->value.view(); }
 
 std::string Secret::to_string() const { return "[secret:" + state_->name + "]"; }
 
 bool Secret::equals(std::string_view other) const noexcept {
-  const std::string_view value = state_->value;
+  const std::string_view value = reveal();
   if (value.size() != other.size()) return false;
   unsigned char different = 0;
   for (std::size_t i = 0; i < value.size(); ++i) {

@@ -1,4 +1,5 @@
 // A value that must not be seen: it prints as [secret:NAME] and is wiped when its last holder dies.
+// Its bytes lie in locked memory (locked_bytes.hpp); copies that a use makes do not, and are wiped after it.
 #pragma once
 
 #include <memory>
@@ -13,7 +14,7 @@ void wipe(std::string& text) noexcept;
 /// A shared handle; copying copies no bytes. There is no conversion to text: whoever needs the bytes says `reveal`.
 class Secret {
  public:
-  /// Takes the value; the caller's string is moved from and wiped.
+  /// Copies the value; the caller's string is wiped.
   Secret(std::string name, std::string&& value);
 
   const std::string& name() const noexcept;

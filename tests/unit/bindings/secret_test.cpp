@@ -1,10 +1,12 @@
 #include "bindings/secret.hpp"
 
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
 
+#include "../core/lock_limit.hpp"
 #include "core/files.hpp"
 #include "vm.hpp"
 
@@ -103,4 +105,22 @@ TEST_CASE("secrets from a file") {
   const core::Error gone = vm.fails(std::string(kPrelude) + "secret.from_file('" + path + "')");
   CHECK(gone.kind == "secret.file");
   CHECK(gone.cause->kind == "files.not_found");
+}
+
+TEST_CASE("where the system locks no memory that is said once, and secrets work") {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (!core::test::lock_no_memory()) ::_exit(10);
+    Vm vm;
+    vm.run(std::string(kPrelude) + R"(
+      local first = secret.value("FIRST", ("hunter2-"):rep(4096))
+      local second = secret.value("SECOND", ("hunter3-"):rep(4096))
+      assert(first:equals(("hunter2-"):rep(4096)) and not first:equals(second)))");
+    std::size_t said = 0;
+    for (const auto& event : vm.events) said += event.dump().find("cannot be locked in memory") != std::string::npos;
+    ::_exit(said == 1 && vm.events.back()["level"] == "debug" ? 0 : 12);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  CHECK(status == 0);
 }
