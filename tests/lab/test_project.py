@@ -79,6 +79,100 @@ def test_check_tells_everything_at_once():
         assert sorted(kinds) == ["recipe.global", "secret.missing", "secret.missing", "usage"], kinds
 
 
+CHECKED = """\
+local deploy = require "deploy"
+local store = deploy.secrets.open {{
+  "lines.env",
+  {{ file = "key.pem", name = "KEY" }},
+  {{ command = {{ "sh", "-c", "printf '%s' '{{\\"FROM_PROGRAM\\":\\"canary-program\\"}}'" }}, format = "json" }},
+  {{ stdin = true, name = "FROM_STDIN" }},
+  {more}
+}}
+for _, name in ipairs {{ "FROM_FILE", "KEY", "FROM_PROGRAM", "FROM_STDIN", "FROM_ENV", {names} }} do store:get(name) end
+deploy.command "deploy" {{ run = function() end }}
+"""
+
+
+def _secrets_check(path, *words, more="", names="", code=0):
+    """(stdout, stderr) of `secrets check`, of which neither shows a value."""
+    (path / "deploy.lua").write_text(CHECKED.format(more=more, names=names))
+    result = subprocess.run([str(deployrun()), "secrets", "check", "deploy.lua", *words], cwd=path, capture_output=True,
+                            text=True, timeout=60, check=False, input="canary-stdin\n",
+                            env={**os.environ, "NO_COLOR": "1", "FROM_ENV": "canary-environment"})
+    assert result.returncode == code, result
+    assert "canary" not in result.stdout + result.stderr, result
+    return result.stdout, result.stderr
+
+
+def _sources(path):
+    for name, text in (("lines.env", "FROM_FILE=canary-file\n"), ("key.pem", "-----BEGIN-----\ncanary-key\n")):
+        (path / name).write_text(text)
+        (path / name).chmod(0o600)
+
+
+def test_secrets_check_says_where_each_is():
+    with folder() as path:
+        _sources(path)
+        out, _ = _secrets_check(path)
+        for name, where in (("FROM_FILE", "lines.env"), ("KEY", "key.pem"), ("FROM_PROGRAM", "command sh"),
+                            ("FROM_STDIN", "standard input"), ("FROM_ENV", "environment")):
+            assert re.search(rf"^{name} +there +{where}$", out, re.M), (name, out)
+        assert out.endswith("5 secrets, all there\n"), out
+        out, _ = _secrets_check(path, "--json")
+        events = [json.loads(line) for line in out.splitlines()]
+        told = [(event["name"], event["state"], event["source"]) for event in events if event["type"] == "secret.checked"]
+        assert told == [("FROM_ENV", "there", "environment"), ("FROM_FILE", "there", "lines.env"),
+                        ("FROM_PROGRAM", "there", "command sh"), ("FROM_STDIN", "there", "standard input"),
+                        ("KEY", "there", "key.pem")], events
+
+
+def test_secrets_check_tells_all_that_is_wrong_at_once():
+    with folder() as path:
+        _sources(path)
+        (path / "lines.env").chmod(0o644)
+        more = """{ command = { "sh", "-c", "echo can''ary-said; echo vault is sealed >&2; exit 3" }, name = "SEALED" },
+          { command = { "no-such-program-here" }, name = "NO_PROGRAM" },
+          { file = "nowhere.pem", name = "NO_FILE" },
+          { command = { "sleep", "60" }, timeout = "50ms", name = "SLOW" },"""
+        names = '"SEALED", "NO_PROGRAM", "NO_FILE", "SLOW", "DEPLOYRUN_NOWHERE"'
+        out, err = _secrets_check(path, more=more, names=names, code=2)
+        for name, state, why in (
+                ("SEALED", "unreadable", "secrets from sh: exit code 3: vault is sealed"),
+                ("NO_PROGRAM", "unreadable", ".*no-such-program-here: not found"),
+                ("NO_FILE", "unreadable", ".*nowhere.pem.*"), ("SLOW", "unreadable", ".*sleep.*50 ms"),
+                ("DEPLOYRUN_NOWHERE", "missing", "not in any source, nor in the environment"),
+                ("FROM_FILE", "there", "lines.env")):
+            assert re.search(rf"(?i)^{name} +{state} +{why}$", out, re.M), (name, out)
+        assert "others may read this file of secrets; chmod 600 lines.env" in out + err, out + err
+        assert "10 secrets, 5 not there" in out, out
+        out, _ = _secrets_check(path, "--json", more=more, names=names, code=2)
+        kinds = {event["name"]: event["error"]["kind"] for event in map(json.loads, out.splitlines())
+                 if event["type"] == "secret.checked" and "error" in event}
+        assert kinds == {"SEALED": "secret.source", "NO_PROGRAM": "process.spawn", "NO_FILE": "files.not_found",
+                         "SLOW": "timeout"}, kinds
+
+
+def test_secrets_check_reads_inventories_and_refuses_what_is_no_recipe():
+    with folder() as path:
+        (path / "prod.yml").write_text("service: shop\nimage: shop\nhosts: [10.0.0.5]\nenv: { secret: [TOKEN, GONE] }\n"
+                                       "secrets: [{ file: token, name: TOKEN }]\n")
+        (path / "token").write_text("canary\n")
+        (path / "token").chmod(0o600)
+        out, _ = run("secrets", "check", "prod.yml", cwd=path, code=2)
+        assert re.search(r"^GONE +missing", out, re.M) and re.search(r"^TOKEN +there +token$", out, re.M), out
+        out, _ = run("secrets", "check", "prod.yml", cwd=path, env={"GONE": "canary-here"})
+        assert "2 secrets, all there" in out and "canary" not in out, out
+        (path / "none.lua").write_text('require("deploy").command "a" { run = function() end }\n')
+        assert "no secret is asked for" in run("secrets", "check", "none.lua", cwd=path)[0]
+        for name, text, said in (("bad.lua", "local x = ) 1\n", "bad.lua:1:11"),
+                                 ("bad.yml", "service: [\n", "bad.yml:")):
+            (path / name).write_text(text)
+            out, err = run("secrets", "check", name, cwd=path, code=2)
+            assert said in out + err, out + err
+        out, err = run("secrets", "check", "missing.lua", cwd=path, code=2)
+        assert "missing.lua" in out + err, out + err
+
+
 def test_help_needs_no_valid_project():
     with folder() as path:
         out, _ = run("--help", cwd=path)
