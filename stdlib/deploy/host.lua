@@ -1,7 +1,6 @@
 --- Servers: one object per server, connected on first use, ONE connection for the whole run, whoever uses it. The same
 --- calls work on this machine without SSH.
 
-local docker = require "native.docker"
 local engine = require "deploy.engine"
 local fail = require "native.fail"
 local files = require "native.files"
@@ -32,7 +31,6 @@ local SPEC = {
 local EXEC = { stdin = { "string|userdata" }, env = { "table" }, timeout = { "duration" }, check = { "boolean" },
   reads = { "boolean" }, planned = { "string" }, repeatable = { "boolean" } }
 local STDERR_KEPT = 4096
-local DOCKER_SOCKET = "/var/run/docker.sock"
 
 local Host = {}
 
@@ -174,7 +172,7 @@ function Host:_docker()
   if transport then return transport.docker(self) end
   local session = self:_session()
   if not rawget(self, "_engine") then
-    rawset(self, "_engine", engine.over(session, self._spec.docker_socket or DOCKER_SOCKET, self.name))
+    rawset(self, "_engine", engine.over(session, self._spec.docker_socket, self.name))
   end
   return rawget(self, "_engine")
 end
@@ -368,7 +366,7 @@ end
 --- DOCKER_HOST counts where it names a socket; another machine's engine is reached as a host.
 local function local_socket()
   local where = os.getenv("DOCKER_HOST")
-  if not where or where == "" then return DOCKER_SOCKET end
+  if not where or where == "" then return nil end
   local path = where:match("^unix://(/.+)$")
   if path then return path end
   fail.raise("host.engine", ("DOCKER_HOST=%s: only unix:// is this machine's engine"):format(where),
@@ -377,7 +375,7 @@ end
 
 function Local:_docker()
   if transport then return transport.docker(self) end
-  if not rawget(self, "_engine") then rawset(self, "_engine", docker.client { socket = local_socket() }) end
+  if not rawget(self, "_engine") then rawset(self, "_engine", engine.here(local_socket())) end
   return rawget(self, "_engine")
 end
 

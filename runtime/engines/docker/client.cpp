@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "core/text.hpp"
+#include "docker/podman.hpp"
 #include "http/expect.hpp"
 
 namespace deployrun::docker {
@@ -85,6 +86,12 @@ core::Error Client::refused(const Ask& ask, const http::Reply& reply) const {
     case 409: error.kind = "docker.conflict"; break;
     default: break;
   }
+  if (std::string kind = podman_kind(reply); !kind.empty()) error.kind = std::move(kind);
+  // Not of a thing, but of the address: as a web server says it that has no such page.
+  if (reply.status == 404 && why.rfind("status ", 0) == 0) {
+    error.kind = "docker.engine";
+    error.message = ask.what + ": this engine has no such call";
+  }
   if (reply.status == 400 && (api_after(why, kTooOld) || api_after(why, kTooNew))) {
     error.kind = "docker.version";
     error.hint = api_after(why, kTooNew) ? "the engine is too old for this: Docker 20.10 and later are known"
@@ -96,7 +103,7 @@ core::Error Client::refused(const Ask& ask, const http::Reply& reply) const {
   }
   if (mentions(why, {"port is already allocated", "address already in use"})) {
     error.hint = "another container or program of this host uses the published port";
-  } else if (mentions(why, {"is already in use by container"})) {
+  } else if (mentions(why, {"is already in use by"})) {
     error.hint = "remove or rename the other container first";
   }
   return error;
@@ -154,6 +161,11 @@ bool Client::adapt(const http::Reply& reply, int asked) {
   return true;
 }
 
+void Client::settle(const http::Reply& reply) {
+  settled_ = true;
+  if (is_podman(reply)) podman_ = true;
+}
+
 Answer::Answer(ClientPtr client, Ask ask) : client_(std::move(client)), ask_(std::move(ask)) {}
 
 void Answer::start(Done done) { send(std::move(done)); }
@@ -170,7 +182,7 @@ void Answer::send(Done done) {
     client_->tell(std::move(trip), began, reply);
     if (!reply) return tell(client_->unreachable(ask_, std::move(reply).error()));
     if (!ask_.upload && client_->adapt(*reply, asked)) return send(std::move(tell));
-    client_->settle();
+    client_->settle(*reply);
     if ((reply->status < 200 || reply->status > 299) && reply->status != 304)
       return tell(client_->refused(ask_, *reply));
     tell(std::move(reply));

@@ -90,7 +90,9 @@ class Client {
   bool adapt(const http::Reply& reply, int asked);
   /// An engine has answered us: a body that can be sent only once is safe from a refusal of the version.
   bool settled() const noexcept { return settled_; }
-  void settle() noexcept { settled_ = true; }
+  void settle(const http::Reply& reply);
+  /// Whether it is Podman, once it has answered anything.
+  bool podman() const noexcept { return podman_; }
   core::Error unreachable(const Ask& ask, core::Error error) const;
   /// Tells the watcher.
   void tell(Trip trip, core::Instant began, const core::Result<http::Reply>& reply) const;
@@ -103,6 +105,7 @@ class Client {
   std::uint64_t requests_ = 0;
   int api_ = kOldest;
   bool settled_ = false;
+  bool podman_ = false;
 };
 
 using ClientPtr = std::shared_ptr<Client>;

@@ -16,7 +16,7 @@ std::uint64_t unsigned_at(const Json& object, const char* key) {
 }
 
 struct PullState {
-  PullState() : lines([this](Json event) { take(event); }) {}
+  explicit PullState(bool podman) : meter(podman), lines([this](Json event) { take(event); }) {}
   void take(const Json& event) {
     if (!event.is_object()) return;
     if (const std::string wrong = text_at(event, "error"); !wrong.empty()) {
@@ -36,6 +36,7 @@ struct PullState {
   std::function<void(const Progress&)> on_progress;
   ProgressMeter meter;
   std::string digest;
+  std::string before;  // the image's ID, where Podman had one of that name
   std::string error;
   bool finished = false;
   bool changed = true;
@@ -76,7 +77,7 @@ bool ProgressMeter::take(const Json& event) {
     layer.total = unsigned_at(*detail, "total");
   } else if (status == "Download complete" || status == "Pull complete") {
     layer.bytes = layer.total;
-    layer.done = status == "Pull complete";
+    layer.done = podman_ || status == "Pull complete";
   } else if (status == "Already exists") {
     layer.done = true;
   }
@@ -98,11 +99,44 @@ std::string registry_auth(const Credentials& credentials, const Reference& refer
   return core::base64_encode(json::dump(all), core::Base64::url, true);
 }
 
+namespace {
+
+/// What an answer before the stream means.
+core::Error unpulled(const Client& client, const Ask& ask, const std::string& image, core::Error error) {
+  if (error.details.count("status") == 0) return error;
+  auto clear = pull_error(client.host(), image, error.message.substr(ask.what.size() + 2));
+  clear.details = error.details;
+  return clear;
+}
+
+/// The stream has ended.
+void pulled(Chain<Pulled>& steps, const ClientPtr& client, const Ask& ask, const std::shared_ptr<PullState>& state,
+            const std::string& image) {
+  if (auto last = state->lines.finish(); !last && !state->unreadable) state->unreadable = std::move(last).error();
+  if (!state->error.empty()) return steps.finish(pull_error(client->host(), image, state->error));
+  if (state->unreadable)
+    return steps.finish(core::wrap(client->misunderstood(ask, "the progress stream"), *state->unreadable));
+  if (state->finished) return steps.finish(Pulled{image, state->digest, state->changed});
+  if (!client->podman())
+    return steps.finish(pull_error(client->host(), image, "the engine ended the stream without a result"));
+  // Podman tells neither the digest nor whether anything is new.
+  steps.then<Json>(inspect_image(client, image), [&steps, state, image](const Json& here) {
+    std::string digest;
+    for (const Json& one : here["digests"]) {
+      const std::string text = one.is_string() ? one.get<std::string>() : std::string();
+      if (const std::size_t at = text.find('@'); at != text.npos) digest = text.substr(at + 1);
+    }
+    steps.finish(Pulled{image, digest, state->before != text_at(here, "id")});
+  });
+}
+
+}  // namespace
+
 Op<Pulled> pull(ClientPtr client, const std::string& image, std::optional<Credentials> credentials,
                 std::function<void(const Progress&)> on_progress) {
   auto reference = parse_reference(image);
   if (!reference) throw core::Failure(reference.error());
-  auto state = std::make_shared<PullState>();
+  auto state = std::make_shared<PullState>(client->podman());
   state->on_progress = std::move(on_progress);
   Ask ask{.what = "pull " + image, .method = "POST", .path = "/images/create"};
   ask.query = {{"fromImage", reference->name}, {"tag", reference->digest.empty() ? reference->tag : reference->digest}};
@@ -114,24 +148,18 @@ Op<Pulled> pull(ClientPtr client, const std::string& image, std::optional<Creden
     return http::Flow::taken;
   };
   return chain<Pulled>([client, ask, state, image](Chain<Pulled>& steps) {
-    steps.any<http::Reply>(
-        std::make_unique<Answer>(client, ask), [&steps, client, ask, state, image](core::Result<http::Reply> reply) {
-          if (!reply) {
-            core::Error& error = reply.error();
-            if (error.details.count("status") == 0) return steps.finish(std::move(error));
-            auto clear = pull_error(client->host(), image, error.message.substr(ask.what.size() + 2));
-            clear.details = error.details;
-            return steps.finish(std::move(clear));
-          }
-          if (auto last = state->lines.finish(); !last && !state->unreadable)
-            state->unreadable = std::move(last).error();
-          if (!state->error.empty()) return steps.finish(pull_error(client->host(), image, state->error));
-          if (state->unreadable)
-            return steps.finish(core::wrap(client->misunderstood(ask, "the progress stream"), *state->unreadable));
-          if (!state->finished)
-            return steps.finish(pull_error(client->host(), image, "the engine ended the stream without a result"));
-          steps.finish(Pulled{image, state->digest, state->changed});
-        });
+    const auto fetch = [&steps, client, ask, state, image] {
+      steps.any<http::Reply>(std::make_unique<Answer>(client, ask),
+                             [&steps, client, ask, state, image](core::Result<http::Reply> reply) {
+                               if (!reply) return steps.finish(unpulled(*client, ask, image, std::move(reply).error()));
+                               pulled(steps, client, ask, state, image);
+                             });
+    };
+    if (!client->podman()) return fetch();
+    steps.any<Json>(inspect_image(client, image), [state, fetch](const core::Result<Json>& here) {
+      if (here) state->before = text_at(*here, "id");
+      fetch();
+    });
   });
 }
 

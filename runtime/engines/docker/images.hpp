@@ -32,6 +32,8 @@ struct Progress {
 /// Adds up the engine's progress events.
 class ProgressMeter {
  public:
+  /// `podman`: it is done with a layer when that is downloaded, and does not say so again.
+  explicit ProgressMeter(bool podman = false) : podman_(podman) {}
   /// True when the sum has changed.
   bool take(const Json& event);
   const Progress& sum() const noexcept { return sum_; }
@@ -41,6 +43,7 @@ class ProgressMeter {
     std::uint64_t bytes = 0, total = 0;
     bool done = false;
   };
+  bool podman_;
   std::map<std::string, Layer> layers_;
   Progress sum_;
 };

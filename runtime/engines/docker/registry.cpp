@@ -39,11 +39,9 @@ Op<Json> inspect_remote_image(ClientPtr client, const std::string& image, std::o
       core::Error& error = answer.error();
       if (error.details.count("status") == 0) return steps.finish(std::move(error));
       const std::string why = error.message.substr(std::min(error.message.size(), ask.what.size() + 2));
-      // Podman has no such call: it answers like a web server that has no such page, without a message of its own.
-      if (why.rfind("status 404", 0) == 0) {
-        error.kind = "docker.engine";
+      // Podman has no such call.
+      if (error.is("docker.engine") && std::get<std::int64_t>(error.details.at("status")) == 404)
         return steps.finish(std::move(error));
-      }
       auto clear = pull_error(client->host(), image, why);
       clear.details = error.details;
       steps.finish(std::move(clear));

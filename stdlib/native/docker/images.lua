@@ -63,6 +63,8 @@ end
 ---   sent: layers that had to travel; bytes: of the archive; changed: false: it was here
 function Docker:ship(image, options)
   local native, on_progress = without_progress(options)
+  -- Which of its sockets an engine is reached by shows with the first answer.
+  if native.from and getmetatable(native.from) ~= getmetatable(self) then native.from:ping() end
   native.from = native.from and native.from._raw
   return with_progress(native, on_progress, image, function() return self._raw:ship(image, native) end)
 end

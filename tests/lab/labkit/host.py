@@ -3,6 +3,7 @@
 import signal
 import socket
 
+from . import podman
 from .engine import Engine, EngineError
 from .files import sshd_config
 from .machine import Machine
@@ -15,14 +16,18 @@ CONFIG_VOLUME = "kamal-proxy-config:/home/kamal-proxy/.config/kamal-proxy"
 class Host:
     """`name`, `address`, `url` (port 80), `machine` (its namespaces), `engine` (its Engine API)."""
 
-    def __init__(self, machine: Machine, address, cgroup, registry):
+    def __init__(self, machine: Machine, address, cgroup, registry, kind="docker"):
         self.machine = machine
         self.name = machine.name
         self.address = address
         self.url = f"http://{address}"
         self.registry = registry
         self._cgroup = cgroup
-        self.engine = Engine(machine.root / "run/docker.sock")
+        self._kind = kind
+        self._daemon = "podman" if kind == "podman" else "dockerd"
+        self.engine = Engine(machine.root / (podman.SOCKET[1:] if kind == "podman" else "run/docker.sock"))
+        if kind == "podman":
+            podman.prepare(machine, registry, cgroup)
 
     # --- services
 
@@ -45,17 +50,22 @@ class Host:
         self.machine.stop("sshd")
 
     def start_engine(self, wait=True):
-        self.machine.start("dockerd", ["dockerd", "--cgroup-parent", "/" + self._cgroup])
+        argv = ["dockerd", "--cgroup-parent", "/" + self._cgroup]
+        self.machine.start(self._daemon, podman.service(self._cgroup) if self._kind == "podman" else argv)
         if wait:
             self.wait_engine()
 
     def wait_engine(self):
-        self._wait("dockerd", lambda: self.engine.raw("GET", "/_ping", timeout=5)[0] == 200)
+        self._wait(self._daemon, lambda: self.engine.raw("GET", "/_ping", timeout=5)[0] == 200)
 
     def stop_engine(self, number=signal.SIGTERM):
         """Ends the daemon as a stop of its service does, which stops the containers too; SIGKILL: as a crash does."""
-        self.machine.stop("dockerd", number)
+        self.machine.stop(self._daemon, number)
         (self.machine.root / "run/docker.pid").unlink(missing_ok=True)
+
+    def as_engine_user(self, argv, **options):
+        """Runs a program as the user whose Podman it is, in a session like his own."""
+        return self.machine.run(podman.command(self._cgroup, argv), **options)
 
     def _wait(self, service, check):
         def ready():

@@ -13,7 +13,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from . import binaries, needs, slot
+from . import binaries, needs, podman, slot
 from . import registry as registry_module
 from .files import HOMES, host_files
 from .host import Host
@@ -30,12 +30,14 @@ REGISTRY_PORT = 5000
 class Lab:
     """`hosts`: how many. `proxy`: None, "kamal" or "caddy", started on each host. `sshd`: lines for sshd_config of
     every host, or {host name: lines}. `engine`: whether the hosts run a Docker engine, with `engine_options` in its
-    daemon.json."""
+    daemon.json; "podman": Podman instead, of the user deploy."""
 
     passphrase = PASSPHRASE
 
     def __init__(self, hosts=3, proxy=None, sshd=(), engine=True, engine_options=None):
         needs.check()
+        if engine == "podman":
+            podman.check()
         if proxy is not None:
             {"kamal": binaries.kamal_proxy, "caddy": binaries.caddy}[proxy]()  # Skip before anything was started
         self._names = [f"h{n}" for n in range(1, hosts + 1)]
@@ -85,7 +87,8 @@ class Lab:
                 self._machines.append(machine)
                 address = addresses[machine.name]
                 self._plug(machine, address)
-                self.hosts.append(Host(machine, address, self._cgroup(machine.name), self.registry_address))
+                self.hosts.append(Host(machine, address, self._cgroup(machine.name), self.registry_address,
+                                       "podman" if self._engine == "podman" else "docker"))
             list(pool.map(self._start_services, self.hosts))
         wait_until(self.registry.answers, 10, "registry")
 

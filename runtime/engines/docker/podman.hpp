@@ -1,0 +1,18 @@
+// Where Podman's compatible socket answers otherwise than Docker does.
+#pragma once
+
+#include <string>
+
+#include "http/request.hpp"
+#include "json/json.hpp"
+
+namespace deployrun::docker {
+
+/// Whether Podman gave this answer.
+bool is_podman(const http::Reply& reply);
+
+/// What Podman means where Docker says 409 or 400: it answers 500, and names the cause. The kind of the error, or
+/// empty.
+std::string podman_kind(const http::Reply& reply);
+
+}  // namespace deployrun::docker
