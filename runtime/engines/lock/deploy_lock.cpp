@@ -37,7 +37,7 @@ core::Error lost(const Record& mine, const std::optional<Found>& now) {
 
 }  // namespace
 
-DeployLock::DeployLock(Claims claims, const HostClock& clock, Record record, ClaimFile file)
+DeployLock::DeployLock(Claims claims, const HostClock& clock, Record record, HeldFile file)
     : claims_(std::move(claims)), clock_(&clock), record_(std::move(record)), file_(std::move(file)) {}
 
 core::Result<DeployLock::Attempt> DeployLock::try_acquire(const Claims& claims, const Claim& claim,

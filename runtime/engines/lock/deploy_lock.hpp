@@ -42,13 +42,13 @@ class DeployLock {
   const Record& record() const noexcept { return record_; }
 
  private:
-  DeployLock(Claims claims, const HostClock& clock, Record record, ClaimFile file);
+  DeployLock(Claims claims, const HostClock& clock, Record record, HeldFile file);
   core::Result<core::Unit> check_mine() const;
 
   Claims claims_;
   const HostClock* clock_;  // outlives every lock
   Record record_;
-  ClaimFile file_;
+  HeldFile file_;
 };
 
 struct DeployLock::Attempt {

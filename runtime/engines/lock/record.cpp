@@ -62,7 +62,7 @@ core::Result<Record> from_text(std::string_view text, std::uint64_t token) {
   const char* const end = first.data() + first.size();
   const auto [stop, code] = std::from_chars(first.data() + 9, end, record.renewed_ms);
   if (code != std::errc() || stop != end) return corrupt(token, "no sign of life");
-  const auto parsed = json::parse(text.substr(kSignLength), {.bytes = kRecordLimit, .depth = 4, .nodes = 64});
+  const auto parsed = json::parse(text.substr(kSignLength), {.bytes = text.size(), .depth = 4, .nodes = 64});
   if (!parsed) return corrupt(token, parsed.error().message);
   if (!parsed->is_object()) return corrupt(token, "not an object");
   record.claim = {.id = text_at(*parsed, "id"),

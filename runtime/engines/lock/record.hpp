@@ -33,8 +33,6 @@ struct Record {
 
 /// Bytes of the first line, which a holder writes over in one go.
 inline constexpr std::size_t kSignLength = 40;
-/// More than any record needs: what is longer was not written by us.
-inline constexpr std::size_t kRecordLimit = 16U << 10U;
 
 /// The first line: released or held, and the last sign of life.
 std::string sign(const Record& record);
