@@ -52,16 +52,37 @@ class Exec::Run {
     (output == core::Output::out ? result_.out : result_.err) += bytes;
   }
 
-  /// One piece from the stream to the command at a time; the command's pace is the stream's.
+  /// One piece from the stream to the command at a time, while the next one is being read; the command's pace is the
+  /// stream's.
   void feed() {
+    if (reading_ || ended_ || next_) return;
+    reading_ = true;
     options_.input_stream->read([this](core::Result<std::string> piece) {
+      reading_ = false;
       if (!done_ || reason_) return;
       if (!piece) return stop(piece.error());
-      if (piece->empty()) return command_->end_input();
-      command_->write(std::move(piece).value(), [this](const core::Result<core::Unit>& written) {
-        if (written) feed();
-      });
+      ended_ = piece->empty();
+      if (!ended_) next_ = std::move(piece).value();
+      pass();
     });
+  }
+
+  void pass() {
+    if (writing_) return;
+    if (!next_) {
+      if (ended_) command_->end_input();
+      return;
+    }
+    writing_ = true;
+    std::string piece = std::move(*next_);
+    next_.reset();
+    command_->write(std::move(piece), [this](const core::Result<core::Unit>& written) {
+      writing_ = false;
+      if (!written || !done_ || reason_) return;
+      pass();
+      feed();
+    });
+    feed();
   }
 
   void finish(core::Result<Exit> exit) {
@@ -80,6 +101,10 @@ class Exec::Run {
   Done done_;
   core::Instant begun_{};
   std::optional<core::Error> reason_;
+  std::optional<std::string> next_;  // read, not yet written
+  bool reading_ = false;
+  bool writing_ = false;
+  bool ended_ = false;  // the input stream
   std::optional<RemoteCommand> command_;
 };
 

@@ -8,7 +8,8 @@ namespace {
 
 /// $1 path, $2 pattern of the temporary folder beside it, $3 folder to make or "", $4 owner or "", $5 "replace" or "",
 /// $6 how many entries were sent. Without `replace` the top folders' entries are moved into the one that is there by
-/// `cp -a`, which replaces file by file.
+/// `cp -a`, which replaces file by file. GNU's tar takes 64 KiB at a time instead of 10, which halves its time; others
+/// ignore the variable.
 constexpr const char* kUnpack = R"sh(command -v tar >/dev/null 2>&1 || exit 92
 umask 022
 if [ -n "$3" ]; then mkdir -p "$3" || exit 98; fi
@@ -17,7 +18,7 @@ t=$(mktemp -d "$2") || exit 98
 trap 'rm -rf "$t"' EXIT
 trap 'exit 143' HUP INT TERM PIPE
 mkdir "$t/new" || exit 98
-tar -xpof - -C "$t/new" || exit 98
+TAR_OPTIONS="${TAR_OPTIONS:+$TAR_OPTIONS }-b128" tar -xpof - -C "$t/new" || exit 98
 [ "$(find "$t/new" | tr -dc '\n' | wc -c)" -ge "$(($6 + 1))" ] || exit 97
 if [ -n "$4" ]; then chown -hR "$4" "$t/new" || exit 98; fi
 if [ -n "$5" ] || [ ! -d "$1" ]; then
