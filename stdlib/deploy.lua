@@ -60,6 +60,7 @@ local LATER = {
   hosts = function() return require("deploy.host").hosts end,
   localhost = function() return require("deploy.host").localhost end,
   app = function() return require("deploy.app").app end,
+  build = function() return require("deploy.build").build end,
   secrets = function() return require "deploy.secrets" end,
   sqlite = function() return require "native.sqlite" end,
   observe = function() return require("deploy.observe").start end,

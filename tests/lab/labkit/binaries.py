@@ -56,6 +56,16 @@ def kamal_proxy():
     raise Skip("kamal-proxy is not installed (needs a Go toolchain when set up)")
 
 
+def buildx():
+    """Docker's plugin as the set-up script keeps it, or as a package has installed it. Raises Skip."""
+    folders = [CACHE / "deps" / "bin"] + [Path(place) / "docker/cli-plugins" for place in
+                                          ("/usr/libexec", "/usr/lib", "/usr/local/libexec", "/usr/local/lib")]
+    for folder in folders:
+        if (folder / "docker-buildx").exists():
+            return folder / "docker-buildx"
+    raise Skip("docker-buildx is not installed")
+
+
 def packaged(program, package=None):
     """A program of the distribution. Raises Skip."""
     path = find(program)
