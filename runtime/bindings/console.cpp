@@ -61,6 +61,7 @@ int close(lua_State* L) {
     luaL_unref(L, LUA_REGISTRYINDEX, prompt->function);
     prompt->function = LUA_NOREF;
     prompt->console.reset();
+    context(L).on_interrupt = nullptr;
     return 0;
   });
 }
@@ -99,6 +100,10 @@ int open(lua_State* L) {
       options.complete = [prompt = prompt.get()](const std::string& text) { return complete(*prompt, text); };
     }
     prompt->console = std::make_unique<console::Console>(context(L).loop, std::move(options));
+    context(L).on_interrupt = [living = std::weak_ptr<Prompt>(prompt)] {
+      const auto there = living.lock();
+      return there && there->console && there->console->interrupt();
+    };
     lua::push_object(L, std::move(prompt));
     return 1;
   });

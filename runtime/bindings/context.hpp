@@ -28,6 +28,7 @@ struct Context {
   report::Reporter& reporter;
   std::filesystem::path project;                            ///< the folder that holds .deployrun/
   std::function<void(journal::Point, int)> on_journal_row;  ///< test seam: before and after each row; may be empty
+  std::function<bool()> on_interrupt{};  ///< has SIGINT first; true: it was meant for it, and the run goes on
   bool lock_refusal_told = false;                           ///< see register_secret
 };
 

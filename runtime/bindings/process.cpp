@@ -5,6 +5,7 @@
 #include "bindings/secret.hpp"
 #include "bindings/told_lines.hpp"
 #include "core/lines.hpp"
+#include "core/local_shell.hpp"
 #include "core/queue.hpp"
 #include "lua/guard.hpp"
 #include "lua/module.hpp"
@@ -164,7 +165,27 @@ int run(lua_State* L) {
   });
 }
 
-constexpr luaL_Reg kFunctions[] = {{"run", run}, {"lines", lines}, {nullptr, nullptr}};
+/// Leaves { code, signal }.
+void push_shell_exit(lua_State* L, const core::ShellExit& exit) {
+  lua_createtable(L, 0, 2);
+  lua::set_field(L, "code", static_cast<double>(exit.code));
+  if (!exit.signal.empty()) lua::set_field(L, "signal", exit.signal);
+}
+
+/// shell(argv) → operation: { code, signal }
+int shell(lua_State* L) {
+  return lua::guard(L, [L] {
+    std::vector<std::string> argv = check_argv(L, 1);
+    if (argv.empty()) throw core::Failure(core::usage("process.shell: no program is named"));
+    auto terminal = core::Terminal::open(context(L).loop);
+    if (!terminal) throw core::Failure(terminal.error());
+    std::unique_ptr<core::Operation<core::ShellExit>> operation =
+        std::make_unique<core::LocalShell>(context(L).loop, std::move(terminal).value(), std::move(argv));
+    return lua::push_operation(L, std::move(operation), push_shell_exit);
+  });
+}
+
+constexpr luaL_Reg kFunctions[] = {{"run", run}, {"shell", shell}, {"lines", lines}, {nullptr, nullptr}};
 
 }  // namespace
 

@@ -15,7 +15,9 @@ namespace {
 /// Watches the signals that ask for an end. Not counted as work: the loop ends without them.
 class Signals {
  public:
-  Signals(core::Loop& loop, std::function<void(int)> first) : first_(std::move(first)) {
+  /// `taken` has SIGINT before all others, where it is set.
+  Signals(core::Loop& loop, std::function<void(int)> first, const std::function<bool()>& taken)
+      : first_(std::move(first)), taken_(taken) {
     constexpr std::array<int, 3> kWatched = {SIGINT, SIGTERM, SIGHUP};
     for (std::size_t i = 0; i < kWatched.size(); ++i) {
       handles_[i] = new uv_signal_t;
@@ -37,6 +39,7 @@ class Signals {
  private:
   void arrived(int number) {
     // The journal holds every intent: the next invocation finishes or undoes what stops here.
+    if (number == SIGINT && taken_ && taken_()) return;
     if (seen_) {
       uv_tty_reset_mode();
       _exit(128 + number);
@@ -46,6 +49,7 @@ class Signals {
   }
 
   std::function<void(int)> first_;
+  const std::function<bool()>& taken_;
   std::array<uv_signal_t*, 3> handles_{};
   bool seen_ = false;
 };
@@ -91,7 +95,8 @@ int execute(World& world, const Options& options, const std::string& module, con
     return 2;
   }
   const std::shared_ptr<lua::LuaTask> task = *started;
-  const Signals signals(world.loop(), [task](int number) { task->cancel(interrupted(number)); });
+  const Signals signals(
+      world.loop(), [task](int number) { task->cancel(interrupted(number)); }, world.context().on_interrupt);
   // With nothing left to wait for the loop would end by itself; a task that still waits then is a defect, reported
   // below.
   task->on_finish([&world] { world.loop().stop(); });

@@ -88,7 +88,8 @@ local function evaluate(source, env)
   return "done"
 end
 
---- Reads until the end; a line that does not compile because something is missing goes on in the next one.
+--- Reads until the end; a line that does not compile because something is missing goes on in the next one. Ctrl-C
+--- leaves what was typed of it.
 --- @async
 --- @param next_line fun(prompt: string): string?
 --- @param env table
@@ -96,9 +97,10 @@ end
 function M.loop(next_line, env)
   local pending, ok = "", true
   while true do
-    local line = next_line(pending == "" and "> " or ">> ")
-    if line == nil then break end
-    pending = pending == "" and line or pending .. "\n" .. line
+    local typed, line = pcall(next_line, pending == "" and "> " or ">> ")
+    if not typed and fail.normal(line).kind ~= "console.interrupted" then error(line, 0) end
+    if typed and line == nil then break end
+    pending = not typed and "" or pending == "" and line or pending .. "\n" .. line
     if pending:match("%S") then
       local outcome = evaluate(pending, env)
       if outcome ~= "more" then pending = "" end
@@ -170,7 +172,7 @@ function M.main(request)
     if not found.chunk then return 2 end
   end
   if request.terminal then
-    report.text(("deployrun %s: Lua in %s. `app`, `commands`, `deploy`; the end is Ctrl-D."):format(
+    report.text(("deployrun %s: Lua in %s. `app`, `commands`, `deploy`; Ctrl-C leaves a line, Ctrl-D ends."):format(
       request.info.version, path or "an empty recipe"))
   end
   local env = M.environment(found)

@@ -26,7 +26,8 @@ function M.open(options)
   }, Console)
 end
 
---- The next line, without its newline; nil at the end of the input. Raises `console.io`.
+--- The next line, without its newline; nil at the end of the input. Raises `console.io`, and `console.interrupted`
+--- for Ctrl-C at a terminal: what was typed is gone.
 --- @async
 --- @param prompt string  shown at a terminal alone
 --- @return string?

@@ -90,6 +90,15 @@ function M.run(argv, options)
   return result
 end
 
+--- A program on a terminal of its own, drawn in the one that this program was started in: keys, colours, window size.
+--- Returns when it has ended. Raises `terminal.missing`, `process.spawn`.
+--- @async
+--- @param argv string[]
+--- @return { code: integer, signal: string? }
+function M.shell(argv)
+  return task.await(raw.shell(argv))
+end
+
 door.guard("process", M, { reads = {} })
 
 return M

@@ -300,7 +300,8 @@ def test_the_manual_page_is_complete_and_well_formed():
 
 
 def _typed_at_a_terminal(words, keys, cwd):
-    """All that a program says at a terminal of its own to what is typed there; each is typed when its prompt stands."""
+    """All that a program says at a terminal of its own to what is typed there; each is typed when a prompt stands, or, of
+    a pair, when the program has drawn its first."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(cwd)
@@ -315,8 +316,10 @@ def _typed_at_a_terminal(words, keys, cwd):
         if not part:
             break
         said += part
-        if turns and said.endswith(b"\n> "):
-            os.write(terminal, turns.pop(0).encode())
+        after, typed = (turns[:1] or [""])[0] if turns and isinstance(turns[0], tuple) else ("\n> ", (turns or [""])[0])
+        if turns and said.endswith(after.encode()):
+            turns.pop(0)
+            os.write(terminal, typed.encode())
     _, status = os.waitpid(pid, 0)
     os.close(terminal)
     assert os.waitstatus_to_exitcode(status) == 0 and not turns, said
@@ -332,6 +335,14 @@ def test_the_prompt_edits_lines_and_keeps_a_history():
         assert "\n61\r" in said and "\n62\r" in said and '\n"shop"\r' in said, said
         history = shop / "deployrun/repl_history"
         assert "21" in history.read_text() and oct(history.stat().st_mode & 0o777) == "0o600", history.read_text()
+
+
+def test_ctrl_c_leaves_a_line_and_ctrl_d_ends():
+    with folder() as path:
+        # A line that is not finished, then a statement that is not: both are gone, and the next line begins anew.
+        said = _typed_at_a_terminal(["repl"], ["oops(", ("oops(", "\x03"), "40 + 2\r", "do\r", ("\n>> ", "\x03"),
+                                               "print(7 * 11)\r", "\x04"], path)
+        assert said.count("^C") == 2 and "\n42\r" in said and "\n77\r" in said and "error" not in said, said
 
 
 def test_the_prompt_reads_lines_from_elsewhere_too():

@@ -132,6 +132,16 @@ void Console::leave() noexcept {
   if (options_.terminal) rl_callback_handler_remove();
 }
 
+bool Console::interrupt() {
+  if (waiting_ == nullptr || !options_.terminal) return false;
+  typed_.reset();
+  Reader* reader = waiting_;
+  leave();  // the line that is begun next is empty
+  [[maybe_unused]] const ssize_t shown = ::write(STDOUT_FILENO, "^C\n", 3);
+  reader->finish(core::Error{.kind = "console.interrupted", .message = "interrupted (SIGINT)"});
+  return true;
+}
+
 void Console::ready() {
   if (!options_.terminal) {
     read_some();

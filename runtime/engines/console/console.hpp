@@ -33,8 +33,10 @@ class Console {
   Console(const Console&) = delete;
   Console& operator=(const Console&) = delete;
 
-  /// The next line without its newline. One at a time. Errors: `console.io`, `cancelled`.
+  /// The next line without its newline. One at a time. Errors: `console.io`, `console.interrupted`, `cancelled`.
   std::unique_ptr<core::Operation<Line>> line(std::string prompt);
+  /// Ctrl-C: what is being typed at a terminal is left, as `console.interrupted`. False where nobody is typing.
+  bool interrupt();
 
  private:
   class Reader;

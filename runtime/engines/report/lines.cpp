@@ -16,6 +16,7 @@ namespace {
 
 constexpr core::Milliseconds kSilence{30'000};
 constexpr std::size_t kWidestHost = 32;
+constexpr int kDeepest = 8;            // of errors beside errors
 constexpr std::size_t kStates = 11;    // "undo failed"
 constexpr std::size_t kDuration = 11;  // "59 min 59 s"
 
@@ -292,12 +293,17 @@ void Lines::error(const Json& event) {
   annotate(error);
 }
 
-void Lines::annotate(const Json& error) {
+void Lines::annotate(const Json& error, int depth) {
   if (options_.ci != Ci::github) return;
   std::string title = text_of(error, "host");
   if (const auto step = text_of(error, "step"); !step.empty()) title += (title.empty() ? "" : ": ") + step;
   say(annotation("error", place_of(where_of(error), options_.root), title.empty() ? "deployrun" : title,
                  text_of(error, "message")));
+  if (const auto also = error.find("also"); also != error.end() && also->is_array() && depth < kDeepest) {
+    for (const Json& each : *also) {
+      if (each.is_object()) annotate(each, depth + 1);
+    }
+  }
 }
 
 void Lines::shipped(const Json& event) {

@@ -69,7 +69,8 @@ class Lines final : public Sink {
   void gap();  // one empty line, never two
   void start_group(const std::string& title);
   void end_group();
-  void annotate(const Json& error);
+  /// A mark at the recipe's line for the error and for each of those beside it.
+  void annotate(const Json& error, int depth = 0);
 
   struct Running {
     core::Instant since;

@@ -250,6 +250,18 @@ TEST_CASE("GitHub Actions get folds and one annotation per error") {
         std::string::npos);
 }
 
+TEST_CASE("GitHub gets an annotation for each of the errors that came together") {
+  const Json one = {{"kind", "config.invalid"}, {"message", "unknown key `a`"}, {"where", "prod.yml:3:1"}};
+  Json first = {{"kind", "config.invalid"}, {"message", "unknown key `b`"}, {"where", "prod.yml:1:1"}};
+  Json second = {{"kind", "config.invalid"}, {"message", "no hosts"}, {"host", "web1"}};
+  second["also"] = Json::array({one});
+  first["also"] = Json::array({second});
+  const std::string text = page({{{"type", "error"}, {"error", first}}}, {.ci = Ci::github});
+  CHECK(text.find("::error file=prod.yml,line=1,col=1,title=deployrun::unknown key `b`\n") != std::string::npos);
+  CHECK(text.find("::error title=web1::no hosts\n") != std::string::npos);
+  CHECK(text.find("::error file=prod.yml,line=3,col=1,title=deployrun::unknown key `a`\n") != std::string::npos);
+}
+
 TEST_CASE("colour marks states and nothing else") {
   const std::string text =
       page({ended("pull", "web1", "failed", 100), ended("pull", "web2", "done", 100)}, {.color = true});
