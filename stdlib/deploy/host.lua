@@ -240,6 +240,8 @@ end
 --- @return { files: integer, bytes: integer, ms: number }
 function Host:upload_folder(from, to, given) return self:_session():upload_folder(from, to, given) end
 
+--- Fetches a file; it replaces the local one in one moment, after both ends agreed on its SHA-256. A large one that was
+--- cut goes on where it stopped.
 --- @async
 --- @param from string
 --- @param to string  local path

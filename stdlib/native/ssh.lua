@@ -203,8 +203,9 @@ function Session:write(bytes, to, options)
 end
 
 --- Fetches a remote file, with its permission bits; it replaces the local one in one moment, after both ends agreed on
---- its SHA-256 (on its size where the host has no tool for that). Raises `ssh.not_found`, `ssh.directory`,
---- `ssh.transfer`, `ssh.file`.
+--- its SHA-256 (on its size where the host has no tool for that). What came of one above 16 MiB before the connection
+--- was lost is kept beside it, and the next `download` of the same file goes on there. Raises `ssh.not_found`,
+--- `ssh.directory`, `ssh.transfer`, `ssh.file`.
 --- @async
 --- @param from string  remote path
 --- @param to string    local path

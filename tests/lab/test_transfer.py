@@ -122,6 +122,31 @@ assert(again > {size // 16}, "nothing was missing: " .. again)
         assert there(lab, "ls", "-A", "/srv") == "large"
 
 
+def test_a_cut_download_goes_on_where_it_stopped():
+    """Over the new connection come the missing bytes, unless the file there is another one by then."""
+    with server() as lab:
+        to = lab.scratch() / "down"
+        size = 96 * MIB
+        there(lab, "sh", "-c", f"head -c {size} /dev/urandom >/srv/big; head -c {size} /dev/urandom >/srv/other")
+        for change in ("", 'on:exec("mv /srv/other /srv/big")'):
+            expected = sum_there(lab, "/srv/other" if change else "/srv/big")
+            good(lab, f"""
+local cut
+on:download("/srv/big", "{to}", {{ on_progress = function(now)
+  if not cut and now.bytes > {size // 2} then
+    cut = on:_session()
+    {change}
+    pcall(on.exec, on, "kill -9 $PPID")
+  end
+end }})
+assert(cut and cut ~= on:_session(), "it was not cut")
+local again = on:_session():stats().bytes_in
+assert(again {">" if change else "<"} {size * 3 // 4}, "fetched again: " .. again)
+""")
+            assert hashlib.sha256(to.read_bytes()).hexdigest() == expected
+            assert sorted(p.name for p in to.parent.iterdir() if "deployrun-" in p.name) == []
+
+
 def test_a_part_that_somebody_damaged_is_sent_again():
     with server() as lab:
         source = lab.scratch() / "large"

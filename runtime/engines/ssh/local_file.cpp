@@ -1,14 +1,18 @@
 #include "ssh/local_file.hpp"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
+#include <filesystem>
 
 #include "core/pool.hpp"
 
@@ -117,19 +121,76 @@ void FileSource::write(std::string, Written done) { done(file_error(path_, "open
 
 /// Shared with the jobs, so that the last of them leaves nothing behind.
 struct FileSink::File {
-  explicit File(std::string to) : path(std::move(to)) {}
-  ~File() {
-    if (!temporary.empty()) ::unlink(temporary.c_str());
+  File(std::string to, const std::string& origin) : path(std::move(to)) {
+    const std::size_t slash = path.rfind('/');
+    folder = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+    part = folder + "/.deployrun-" + Sha256::of(origin + '\0' + path.substr(slash + 1)).substr(0, 32) + ".part";
   }
-  std::string path;
+  ~File() {
+    const bool keep = temporary == part && size >= kKeepFrom && !dropped;
+    if (!temporary.empty() && !keep) ::unlink(temporary.c_str());
+  }
+  bool open_part();
+  core::Result<core::Unit> read_kept();
+  void sweep() const;
+
+  std::string path, folder, part;
   std::string temporary;
   Descriptor descriptor;
+  std::uint64_t size = 0;
+  std::uint64_t kept = 0;
+  std::string kept_sum;
+  std::atomic<bool> dropped = false;
   Sha256 sum;
 };
 
-std::string FileSink::sum() { return file_->sum.hex(); }
+/// Ours alone: a plain file of this user, locked, and still the one of that name. False: somebody is at it.
+bool FileSink::File::open_part() {
+  struct stat status {};
+  if (::lstat(part.c_str(), &status) == 0 &&
+      (!S_ISREG(status.st_mode) || status.st_uid != ::geteuid() || status.st_nlink != 1))
+    return false;
+  descriptor = Descriptor(::open(part.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
+  if (descriptor.get() < 0 || ::flock(descriptor.get(), LOCK_EX | LOCK_NB) != 0) return false;
+  struct stat named {};
+  return ::fstat(descriptor.get(), &status) == 0 && ::lstat(part.c_str(), &named) == 0 && S_ISREG(status.st_mode) &&
+         status.st_uid == ::geteuid() && named.st_ino == status.st_ino && named.st_dev == status.st_dev;
+}
 
-FileSink::FileSink(core::Loop& loop, std::string path) : loop_(loop), file_(std::make_shared<File>(std::move(path))) {}
+core::Result<core::Unit> FileSink::File::read_kept() {
+  struct stat status {};
+  if (::fstat(descriptor.get(), &status) != 0) return file_error(part, std::strerror(errno));
+  size = kept = static_cast<std::uint64_t>(status.st_size);
+  for (std::uint64_t done = 0; done < kept;) {
+    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, kept - done));
+    auto piece = read_now(descriptor.get(), done, count, part);
+    if (!piece) return piece.error();
+    sum.add(*piece);
+    done += count;
+  }
+  if (kept > 0) kept_sum = sum.so_far();
+  return core::Unit{};
+}
+
+/// Parts that nobody went on with for two days.
+void FileSink::File::sweep() const {
+  std::error_code wrong;
+  for (std::filesystem::directory_iterator at(folder, wrong), end; !wrong && at != end; at.increment(wrong)) {
+    const std::string name = at->path().filename().string();
+    struct stat status {};
+    if (name.starts_with(".deployrun-") && name.ends_with(".part") && ::lstat(at->path().c_str(), &status) == 0 &&
+        S_ISREG(status.st_mode) && status.st_uid == ::geteuid() && status.st_mtime < ::time(nullptr) - 2 * 24 * 3600)
+      ::unlink(at->path().c_str());
+  }
+}
+
+std::string FileSink::sum() { return file_->sum.hex(); }
+std::uint64_t FileSink::kept() const noexcept { return file_->kept; }
+const std::string& FileSink::kept_sum() const noexcept { return file_->kept_sum; }
+void FileSink::drop() noexcept { file_->dropped = true; }
+
+FileSink::FileSink(core::Loop& loop, std::string path, std::string origin)
+    : loop_(loop), file_(std::make_shared<File>(std::move(path), origin)) {}
 FileSink::~FileSink() = default;
 
 void FileSink::run(std::function<core::Result<core::Unit>(File&)> work, Done done) {
@@ -141,9 +202,11 @@ void FileSink::run(std::function<core::Result<core::Unit>(File&)> work, Done don
 void FileSink::open(Done done) {
   run(
       [](File& file) -> core::Result<core::Unit> {
-        const std::size_t slash = file.path.rfind('/');
-        const std::string folder = slash == std::string::npos ? "." : slash == 0 ? "/" : file.path.substr(0, slash);
-        std::string name = folder + "/.deployrun.XXXXXX";
+        if (file.open_part()) {
+          file.temporary = file.part;
+          return file.read_kept();
+        }
+        std::string name = file.folder + "/.deployrun.XXXXXX";
         file.descriptor = Descriptor(::mkostemp(name.data(), O_CLOEXEC));
         if (file.descriptor.get() < 0) return file_error(file.path, std::strerror(errno));
         file.temporary = name;
@@ -152,16 +215,24 @@ void FileSink::open(Done done) {
       std::move(done));
 }
 
-void FileSink::write(std::string bytes, Done done) {
+void FileSink::write(std::string bytes, bool from_start, Done done) {
   run(
-      [bytes = std::move(bytes)](File& file) -> core::Result<core::Unit> {
+      [bytes = std::move(bytes), from_start](File& file) -> core::Result<core::Unit> {
+        const int fd = file.descriptor.get();
+        if (from_start && file.size > 0) {
+          if (::ftruncate(fd, 0) != 0) return file_error(file.path, std::strerror(errno));
+          file.size = 0;
+          file.sum = Sha256();
+        }
         std::size_t put = 0;
         while (put < bytes.size()) {
-          const ssize_t count = ::write(file.descriptor.get(), bytes.data() + put, bytes.size() - put);
+          const ssize_t count =
+              ::pwrite(fd, bytes.data() + put, bytes.size() - put, static_cast<off_t>(file.size + put));
           if (count < 0 && errno == EINTR) continue;
           if (count < 0) return file_error(file.path, std::strerror(errno));
           put += static_cast<std::size_t>(count);
         }
+        file.size += put;
         file.sum.add(bytes);
         return core::Unit{};
       },
@@ -177,6 +248,7 @@ void FileSink::commit(mode_t mode, Done done) {
           return file_error(file.path, std::strerror(errno));
         }
         file.temporary.clear();
+        if (file.size >= kKeepFrom) file.sweep();
         return core::Unit{};
       },
       std::move(done));

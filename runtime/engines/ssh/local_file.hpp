@@ -56,20 +56,30 @@ class FileSource final : public core::Stream {
 };
 
 /// A new file beside its final place; nothing is to be seen there before `commit`. Destroyed uncommitted, it is
-/// removed.
+/// removed, unless it is a part of kKeepFrom bytes or more: the next sink of the same place and origin finds that.
 class FileSink {
  public:
   using Done = std::function<void(core::Result<core::Unit>)>;
-  FileSink(core::Loop& loop, std::string path);
+  /// Less is not worth keeping.
+  static constexpr std::uint64_t kKeepFrom = 16U << 20U;
+
+  /// `origin` says what is written, the same words for the same thing.
+  FileSink(core::Loop& loop, std::string path, std::string origin);
   ~FileSink();
   FileSink(const FileSink&) = delete;
   FileSink& operator=(const FileSink&) = delete;
 
   /// One call at a time; `done` never comes before it returns. Kind `ssh.file`.
   void open(Done done);
-  void write(std::string bytes, Done done);
-  /// The SHA-256 of all that was written; once, between the last write and `commit`.
+  /// What an earlier sink left, and its SHA-256 (none: empty); after `open`.
+  std::uint64_t kept() const noexcept;
+  const std::string& kept_sum() const noexcept;
+  /// Appends. With `from_start` what was kept is dropped first.
+  void write(std::string bytes, bool from_start, Done done);
+  /// The SHA-256 of all that is in it; once, between the last write and `commit`.
   std::string sum();
+  /// It is of no use to anybody: removed with the sink.
+  void drop() noexcept;
   /// Sets the mode, syncs and renames over the final place.
   void commit(mode_t mode, Done done);
 

@@ -22,6 +22,12 @@ class Sha256 {
     EVP_DigestFinal_ex(context_.get(), digest.data(), nullptr);
     return core::hex_encode({reinterpret_cast<const char*>(digest.data()), digest.size()});
   }
+  /// Of what there is so far; more may be added.
+  std::string so_far() const {
+    Sha256 copy;
+    EVP_MD_CTX_copy_ex(copy.context_.get(), context_.get());
+    return copy.hex();
+  }
   static std::string of(std::string_view bytes) {
     Sha256 sum;
     sum.add(bytes);

@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "core/quote.hpp"
+#include "core/text.hpp"
 #include "ssh/bulk_upload.hpp"
 #include "ssh/remote_command.hpp"
 
@@ -34,17 +35,21 @@ mv -f "$t" "$p" || exit 98
 trap - EXIT
 echo "$m")sh";
 
-/// $1 path; the size and the mode come first, then so many bytes. The sum comes beside them on stderr, as its last
-/// line.
+/// $1 path, $2 how many bytes are there already, $3 their sum; the size, the mode and where it begins come first, then
+/// the bytes from there on. The sum of the whole comes beside them on stderr, as its last line.
 constexpr const char* kGet = R"sh([ -e "$1" ] || exit 94
 [ ! -d "$1" ] || exit 95
 exec <"$1" || exit 98
 s=$(stat -Lc '%s %a' "$1") || exit 98
-echo "$s"
 n=${s% *}
+b=0
+if [ "$2" -gt 0 ] && [ "$2" -le "$n" ] && [ "$(head -c "$2" <"$1" | sum | cut -c1-64)" = "$3" ]; then b=$2; fi
+echo "$s $b"
 if [ "$(sum </dev/null | cut -c1)" = - ]; then exec head -c "$n"; fi
 (h=$(head -c "$n" <"$1" | sum | cut -c1-64) && echo "sum $h" >&2) &
-head -c "$n" || exit 98
+if [ "$b" -gt 0 ]; then tail -c "+$((b + 1))" | head -c "$((n - b))" || exit 98
+else head -c "$n" || exit 98
+fi
 wait)sh";
 
 constexpr const char* kRead = R"sh([ -e "$1" ] || exit 94
@@ -143,35 +148,43 @@ class Download::Run {
   Run(std::shared_ptr<Session> session, std::string path, std::string to, OnProgress on_progress)
       : session_(std::move(session)),
         path_(safe_path(std::move(path))),
-        sink_(session_->loop(), std::move(to)),
-        progress_(std::move(on_progress)) {
-    std::string nonce = RemoteCommand::make_nonce();
-    Command command;
-    command.argv = script(std::string(kSumFunction) + kGet, {path_});
-    CommandLine line = command_line(command, nonce);
-    command_.emplace(session_, std::move(line), std::move(nonce));
-  }
+        sink_(session_->loop(), std::move(to), session_->host() + '\0' + path_),
+        progress_(std::move(on_progress)) {}
 
   void start(Done done) {
     done_ = std::move(done);
     begun_ = core::Loop::now();
     busy_ = true;
-    sink_.open([this](core::Result<core::Unit> opened) { written(std::move(opened)); });
-    command_->start({.output = [this](core::Output output, std::string_view bytes) { take(output, bytes); },
-                     .ended = [this](core::Result<Exit> exit) { ended(std::move(exit)); }});
-    command_->end_input();
+    sink_.open([this](core::Result<core::Unit> opened) {
+      busy_ = false;
+      if (!opened && !error_) error_ = opened.error();
+      if (!error_) return ask();
+      ended_ = true;
+      settle();
+    });
   }
 
   void stop(core::Error reason) {
     if (!done_ || error_) return;
     error_ = std::move(reason);
-    command_->stop();
+    if (command_) command_->stop();
     settle();
   }
 
  private:
   static constexpr std::size_t kHoldAt = 2U << 20U;
   static constexpr std::size_t kHeaderLimit = 64;
+
+  void ask() {
+    std::string nonce = RemoteCommand::make_nonce();
+    Command command;
+    command.argv = script(std::string(kSumFunction) + kGet, {path_, std::to_string(sink_.kept()), sink_.kept_sum()});
+    CommandLine line = command_line(command, nonce);
+    command_.emplace(session_, std::move(line), std::move(nonce));
+    command_->start({.output = [this](core::Output output, std::string_view bytes) { take(output, bytes); },
+                     .ended = [this](core::Result<Exit> exit) { ended(std::move(exit)); }});
+    command_->end_input();
+  }
 
   void take(core::Output output, std::string_view bytes) {
     if (error_) return;
@@ -185,6 +198,11 @@ class Download::Run {
     pump();
   }
 
+  static bool number(std::string_view text, std::uint64_t& value) {
+    const auto [end, wrong] = std::from_chars(text.data(), text.data() + text.size(), value);
+    return wrong == std::errc{} && end == text.data() + text.size();
+  }
+
   bool read_header() {
     const std::size_t end = pending_.find('\n');
     if (end == std::string::npos) {
@@ -193,16 +211,20 @@ class Download::Run {
                               "unexpected output (does a shell start-up file print?)"));
       return false;
     }
-    std::uint64_t size = 0;
-    const auto [rest, wrong] = std::from_chars(pending_.data(), pending_.data() + end, size);
-    if (wrong != std::errc{} || *rest != ' ') {
+    const auto words = core::split(std::string_view(pending_).substr(0, end), ' ');
+    std::uint64_t size = 0, begin = 0;
+    if (words.size() != 3 || !number(words[0], size) || !number(words[2], begin) || begin > size ||
+        (begin != 0 && begin != sink_.kept())) {
       stop(transfer_failure("read " + path_, session_->host(), 1,
                             "unexpected output (does a shell start-up file print?)"));
       return false;
     }
-    mode_ = parse_mode({rest + 1, static_cast<std::size_t>(pending_.data() + end - rest - 1)});
+    mode_ = parse_mode(words[1]);
     size_ = size;
+    put_ = begin;
+    from_start_ = begin == 0;
     progress_.begin(size);
+    if (begin > 0) progress_.add(begin);
     pending_.erase(0, end + 1);
     return true;
   }
@@ -215,7 +237,8 @@ class Download::Run {
     put_ += pending_.size();
     progress_.add(pending_.size());
     std::string piece = std::exchange(pending_, {});
-    sink_.write(std::move(piece), [this](core::Result<core::Unit> result) { written(std::move(result)); });
+    sink_.write(std::move(piece), std::exchange(from_start_, false),
+                [this](core::Result<core::Unit> result) { written(std::move(result)); });
     command_->hold(false);
   }
 
@@ -250,7 +273,13 @@ class Download::Run {
     if (committed_)
       return finish(
           Transferred{put_, mode_, std::chrono::duration_cast<core::Milliseconds>(core::Loop::now() - begun_)});
+    if (from_start_ && sink_.kept() > 0) {  // an empty file, where there was something once
+      busy_ = true;
+      return sink_.write({}, std::exchange(from_start_, false),
+                         [this](core::Result<core::Unit> result) { written(std::move(result)); });
+    }
     if (!same()) {
+      sink_.drop();
       return finish(transfer_failure("read " + path_ + " on " + session_->host(), session_->host(), kFileDiffers, {}));
     }
     committed_ = true;
@@ -285,6 +314,7 @@ class Download::Run {
   std::optional<std::uint64_t> size_;
   mode_t mode_ = 0;
   std::uint64_t put_ = 0;
+  bool from_start_ = true;
   bool busy_ = false;
   bool ended_ = false;
   bool committed_ = false;

@@ -67,7 +67,9 @@ class Upload final : public core::Operation<Transferred> {
 
 /// A remote file to a local path, with its permission bits; compared by its SHA-256 where the host has a tool for that,
 /// else by its size. Kinds: `ssh.not_found`, `ssh.directory`, `ssh.transfer`,
-/// `ssh.file`, those of Exec. A file that grows meanwhile is taken up to the size it had at first.
+/// `ssh.file`, those of Exec. What arrived of a file above FileSink::kKeepFrom before the connection was lost stays
+/// beside the target, and the next download of the same file to the same place goes on there, if the host still has
+/// those bytes. A file that grows meanwhile is taken up to the size it had at first.
 class Download final : public core::Operation<Transferred> {
  public:
   Download(std::shared_ptr<Session> session, std::string path, std::string to, OnProgress on_progress = {});
