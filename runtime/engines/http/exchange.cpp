@@ -18,6 +18,19 @@ void set(CURL* easy, CURLoption option, Value value) {
   curl_easy_setopt(easy, option, value);
 }
 
+/// What to do about a certificate, by what OpenSSL says is wrong with it.
+std::string tls_hint(const std::string& reason) {
+  const std::string lower = core::lower(reason);
+  const auto says = [&lower](const char* words) { return lower.find(words) != std::string::npos; };
+  if (says("expired")) return "renew the server's certificate, and let the server load it";
+  if (says("not yet valid")) return "is the clock of this machine right?";
+  if (says("subject name") || says("alternative") || says("match"))
+    return "the certificate is for another name: ask for that one, with `connect_to` for the address";
+  if (says("issuer") || says("self-signed") || says("self signed"))
+    return "name the authority's certificate as `ca_file`, or let the server send its whole chain";
+  return "`openssl s_client -connect HOST:PORT -servername HOST` shows what the server sends";
+}
+
 }  // namespace
 
 Exchange::Exchange(Client& client, Request request, Done done)
@@ -36,6 +49,7 @@ void Exchange::set_up() {
   set(easy, CURLOPT_PRIVATE, this);
   set(easy, CURLOPT_ERRORBUFFER, error_text_.data());
   set(easy, CURLOPT_NOSIGNAL, 1L);
+  set(easy, CURLOPT_QUICK_EXIT, 1L);  // else whoever gives up waits for the resolver's thread: 10 s, the loop with it
   set(easy, CURLOPT_URL, request_.url.c_str());
   set(easy, CURLOPT_PROTOCOLS_STR, "http,https");
   set(easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
@@ -241,6 +255,8 @@ core::Error Exchange::failure(CURLcode code) {
     default: error.kind = "http.protocol"; break;
   }
   error.message = what + core::clean(reason);
+  if (error.is("http.tls")) error.hint = tls_hint(reason);
+  if (error.is("http.resolve")) error.hint = "does the name exist, and does this machine's resolver answer?";
   return error;
 }
 
