@@ -31,7 +31,7 @@ local HOSTS = { "list", least = 1, of = { "either", options = { { "string" }, { 
 
 local HEALTH = { "map", keys = {
   path = { "path" }, port = { "port" }, interval = { "duration" }, timeout = { "duration" }, deadline = { "duration" },
-  settle = { "duration" }, expect = { "string" }, host = { "string" },
+  settle = { "duration" }, expect = { "string" }, host = { "string" }, version_header = { "string" },
 } }
 
 local ROUTE_KEYS = {
@@ -257,6 +257,7 @@ local function health_of(root, own, route)
     path = merged.path or "/up", port = merged.port or (route and route.app_port) or 80, host = merged.host,
     interval = merged.interval or "100ms", timeout = merged.timeout or "5s", deadline = merged.deadline or "30s",
     settle = merged.settle or SETTLE, expect = merged.expect or "200-299",
+    version_header = merged.version_header,
   }
 end
 
@@ -327,7 +328,7 @@ end
 --- @field labels table<string, any>
 --- @field volumes string[]
 --- @field stop_timeout string
---- @field health? table     path, port, host, interval, timeout, deadline, settle, expect
+--- @field health? table     path, port, host, interval, timeout, deadline, settle, expect, version_header
 --- @field settle string
 
 --- @class AppConfig

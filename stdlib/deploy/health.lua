@@ -1,6 +1,7 @@
 --- Whether a fresh container is ready for traffic: asked from its server's own network, every 100 ms at first, while
 --- somebody watches whether it ends. A failure tells the whole story: probes, exit code, last log lines.
 
+local LABEL_VERSION = require("deploy.container").LABEL_VERSION
 local door = require "native.door"
 local fail = require "native.fail"
 local report = require "native.report"
@@ -104,7 +105,14 @@ local function address_of(host, container, network, fresh)
   if not attached or attached.ip == "" then
     fail.raise("app.unready", ("%s has no address in network %s"):format(container.name, network), { host = host.name })
   end
-  return attached.ip
+  return attached.ip, found.labels[LABEL_VERSION]
+end
+
+--- Where an app tells its version, an answer counts only as the shipped one's: an old instance that answers at the
+--- address, or an image that holds something else than its tag says, is not the new version.
+local function expected(health, version)
+  if not health.version_header or not version then return health.expect end
+  return { status = health.expect, headers = { [health.version_header] = version } }
 end
 
 --- Probes of the container, for people: `http://172.18.0.3:80/up`.
@@ -123,11 +131,11 @@ local function stand(host, container, ms)
 end
 
 local function answers(host, container, network, health, state)
-  local ip = address_of(host, container, network, state ~= "running")
+  local ip, version = address_of(host, container, network, state ~= "running")
   local began = task.now()
   report.waiting(host, url_of(ip, health) .. " to answer", text.parse_duration(health.deadline))
   local reply = host:wait_healthy(url_of(ip, health), {
-    interval = health.interval, timeout = health.timeout, within = health.deadline, expect = health.expect,
+    interval = health.interval, timeout = health.timeout, within = health.deadline, expect = expected(health, version),
     -- No connection of ours stays behind: an app that waits for its clients before it ends would wait for us.
     headers = { Connection = "close", Host = health.host },
   })

@@ -95,4 +95,31 @@ def test_health_endpoints_that_misbehave():
     return "\n".join([*found, summary_line(summary)])
 
 
+VERSIONS = {  # what an app of the version r1 answers where the next one is shipped
+    "another version": rf'printf "{HEAD}X-App-Version: r1\r\nContent-Length: 0\r\n\r\n"',
+    "no version": rf'printf "{HEAD}Content-Length: 0\r\n\r\n"',
+}
+
+
+def test_an_answer_of_another_version_is_not_the_new_one():
+    with Lab(hosts=2) as lab:
+        site = Site(lab, count=8, deadline=f"{DEADLINE}s", steady=False)
+        site.project.replace(site.project.inventory, f"  deadline: {DEADLINE}s\n",
+                             f"  deadline: {DEADLINE}s\n  version_header: X-App-Version\n")
+        site.ship()  # whose answers tell the right one
+        found = []
+        with Mirror(lab, lab.hosts[1]) as mirror:
+            for name, script in VERSIONS.items():
+                before = site.states()
+                mirror.push(_image(site.next, script))
+                result = site.start("--json").wait(200)
+                assert result.code == 1, (name, result)
+                seconds, error = _waited(result)
+                told = "header X-App-Version is `r1`, not `r2`" if "r1" in script else "no header X-App-Version"
+                assert error["kind"] == "app.unready" and told in json.dumps(error), (name, error)
+                site.assert_before(before, (name, result))
+                found.append(f"{name}: given up after {seconds:.1f} s")
+    return "\n".join(found)
+
+
 test_health_endpoints_that_misbehave.timeout = 14400 if FULL else 600
