@@ -21,6 +21,7 @@ int upload(lua_State* L);
 int upload_folder(lua_State* L);
 int write(lua_State* L);
 int download(lua_State* L);
+int download_folder(lua_State* L);
 int read(lua_State* L);
 int dial_unix(lua_State* L);
 int dial_tcp(lua_State* L);
@@ -37,6 +38,7 @@ namespace deployrun::lua {
 const luaL_Reg ObjectType<ssh::Session>::kMethods[] = {{"exec", bindings::exec},
                                                        {"upload", bindings::upload},
                                                        {"upload_folder", bindings::upload_folder},
+                                                       {"download_folder", bindings::download_folder},
                                                        {"write", bindings::write},
                                                        {"download", bindings::download},
                                                        {"read", bindings::read},
@@ -179,6 +181,10 @@ int upload_folder(lua_State* L) {
 
 int write(lua_State* L) {
   return lua::guard(L, [L] { return push_write(L, check_session(L)); });
+}
+
+int download_folder(lua_State* L) {
+  return lua::guard(L, [L] { return push_download_folder(L, check_session(L)); });
 }
 
 int download(lua_State* L) {

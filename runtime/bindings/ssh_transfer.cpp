@@ -11,7 +11,7 @@
 #include "lua/operation.hpp"
 #include "lua/options.hpp"
 #include "lua/stack.hpp"
-#include "ssh/folder_upload.hpp"
+#include "ssh/folder_download.hpp"
 #include "ssh/transfer.hpp"
 
 namespace deployrun::bindings {
@@ -187,6 +187,21 @@ int push_download(lua_State* L, std::shared_ptr<ssh::Session> session) {
   std::unique_ptr<core::Operation<ssh::Transferred>> operation =
       std::make_unique<ssh::Download>(std::move(session), std::move(from), std::move(to), tell(queue));
   return push_transfer(L, std::move(operation), queue, push_transferred);
+}
+
+int push_download_folder(lua_State* L, std::shared_ptr<ssh::Session> session) {
+  std::string from = lua::check_string(L, 2);
+  std::string to = lua::check_string(L, 3);
+  lua::Options options(L, 4, "ssh.download_folder");
+  ssh::UnpackOptions unpack;
+  unpack.replace = options.boolean("replace").value_or(false);
+  const std::int64_t limit = options.integer("limit").value_or(std::int64_t{16} << 30U);
+  unpack.limit = static_cast<std::uint64_t>(std::max<std::int64_t>(limit, 0));
+  const auto queue = take_progress(L, options);
+  options.finish();
+  std::unique_ptr<core::Operation<ssh::TransferredFolder>> operation =
+      std::make_unique<ssh::FolderDownload>(std::move(session), std::move(from), std::move(to), unpack, tell(queue));
+  return push_transfer(L, std::move(operation), queue, push_transferred_folder);
 }
 
 int push_read(lua_State* L, std::shared_ptr<ssh::Session> session) {

@@ -13,6 +13,7 @@ int push_upload(lua_State* L, std::shared_ptr<ssh::Session> session);
 int push_upload_folder(lua_State* L, std::shared_ptr<ssh::Session> session);
 int push_write(lua_State* L, std::shared_ptr<ssh::Session> session);
 int push_download(lua_State* L, std::shared_ptr<ssh::Session> session);
+int push_download_folder(lua_State* L, std::shared_ptr<ssh::Session> session);
 int push_read(lua_State* L, std::shared_ptr<ssh::Session> session);
 
 /// A lua_CFunction: leaves a place for a transfer's progress, whose `next` is awaited.

@@ -251,6 +251,16 @@ function Host:download(from, to, given)
   return self:_repeatable(function(session) return session:download(from, to, given) end)
 end
 
+--- Fetches a folder with all that is in it, as one stream, into a new folder or (without `replace`) into the one here.
+--- @async
+--- @param from string
+--- @param to string  local folder
+--- @param given? { replace?: boolean, limit?: integer, on_progress?: fun(progress: SshProgress) }  limit: bytes
+--- @return { files: integer, bytes: integer, ms: number }
+function Host:download_folder(from, to, given)
+  return self:_repeatable(function(session) return session:download_folder(from, to, given) end)
+end
+
 --- Writes a file; it replaces the one there in one moment.
 --- @async
 --- @param path string
@@ -406,6 +416,12 @@ function Local:upload_folder(from, to, given)
   local count, bytes = result.stdout:match("^(%d+) (%d+)$")
   if given.on_progress then given.on_progress { bytes = tonumber(bytes), total_bytes = tonumber(bytes) } end
   return { files = tonumber(count), bytes = tonumber(bytes), ms = result.ms }
+end
+
+function Local:download_folder(from, to, given)
+  given = options.check(given, { replace = { "boolean" }, limit = { "number" }, on_progress = { "function" } },
+    "host:download_folder")
+  return self:upload_folder(from, to, { replace = given.replace, on_progress = given.on_progress })
 end
 
 function Local:download(from, to) files.write(to, files.read(from)) end

@@ -215,6 +215,19 @@ function Session:download(from, to, options)
   return with_progress(options, from, function(native) return self._raw:download(from, to, native) end)
 end
 
+--- Fetches a folder with all that is in it, as one tar stream. Modes (up to 0777), times and symlinks travel, owners do
+--- not; nothing here changes before everything has arrived. Names and links that lead out of the folder, devices and
+--- more than `limit` bytes are refused. Raises `ssh.not_found`, `ssh.transfer`, `ssh.file`.
+--- @async
+--- @param from string  remote folder
+--- @param to string    local folder
+--- @param options? { replace?: boolean, limit?: integer, on_progress?: fun(progress: SshProgress) }  replace: the
+---   folder here gives way as a whole, in one moment; otherwise files are added to it; limit: bytes, default 16 GiB
+--- @return { files: integer, bytes: integer, ms: number }
+function Session:download_folder(from, to, options)
+  return with_progress(options, from, function(native) return self._raw:download_folder(from, to, native) end)
+end
+
 --- A small remote file. Raises `ssh.not_found`, `ssh.directory`, `ssh.output_limit`, `ssh.transfer`.
 --- @async
 --- @param path string

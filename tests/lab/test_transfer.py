@@ -206,6 +206,34 @@ assert(not ok and err.kind == "ssh.file")
         assert sorted(there(lab, "ls", "-A", "/srv").split()) == ["link", "new", "site"]
 
 
+def test_a_folder_comes_down_whole_or_not_at_all():
+    with server() as lab:
+        to = lab.scratch() / "site"
+        there(lab, "sh", "-c", "mkdir -p '/srv/site/a b/c' /srv/evil && cd /srv/site && "
+              "for n in $(seq 400); do head -c $((n * 50)) /dev/urandom >\"a b/c/$n\"; done; "
+              "ln -s 'a b/c/7' link; ln 'a b/c/8' hard; chmod 750 'a b'; ln -s /etc/passwd /srv/evil/out; echo x >/srv/file")
+        good(lab, f"""
+local last
+local got = on:download_folder("/srv/site", "{to}", {{ on_progress = function(now) last = now.bytes end }})
+assert(got.files == 401 and last == got.bytes, got.files)
+on:download_folder("/srv/site/", "{to}2", {{ replace = true }})
+on:download_folder("/srv/site/", "{to}2", {{ replace = true }})
+for path, kind in pairs {{ ["/srv/none"] = "ssh.not_found", ["/srv/file"] = "ssh.transfer", ["/srv/evil"] = "ssh.file" }} do
+  local ok, err = pcall(on.download_folder, on, path, "{to}")
+  assert(not ok and err.kind == kind, path)
+end
+local ok, err = pcall(on.download_folder, on, "/srv/site", "{to}3", {{ limit = 1000 }})
+assert(not ok and err.kind == "ssh.file" and err.message:find("1000", 1, true), not ok and err.message)
+""")
+        site = lab.hosts[0].machine.root / "srv/site"
+        for copy in (to, to.with_name("site2")):
+            _same_tree(site, copy)
+            assert os.readlink(copy / "link") == "a b/c/7"
+            assert (copy / "a b").stat().st_mode & 0o777 == 0o750
+        names = sorted(path.name for path in to.parent.iterdir())
+        assert "site3" not in names and not [name for name in names if name.startswith(".deployrun.")], names
+
+
 def test_a_plan_tells_transfers_and_makes_none():
     with server() as lab:
         source = lab.scratch() / "site"

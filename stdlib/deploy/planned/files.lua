@@ -194,6 +194,15 @@ function calls.ssh.download(self, base, from, to)
   return { bytes = found.size, mode = found.mode, ms = 0 }
 end
 
+function calls.ssh.download_folder(self, base, from, to, options)
+  local found = stat_of(self, base, from)
+  if not found or found.type ~= "directory" then not_found(self, "ssh", from) end
+  local argv = { "rsync", "-rlpt", self.host .. ":" .. (from:gsub("/*$", "/")), to }
+  if options and options.replace then table.insert(argv, 3, "--delete") end
+  self._recorder:record("local", { kind = "command", argv = argv })
+  return { files = 0, bytes = 0, ms = 0 }
+end
+
 -- This machine. Its calls are functions, not methods: `base` hides that.
 
 function calls.files.write(self, base, path, bytes, options) put(self, base, path, bytes, options, "0600") end
