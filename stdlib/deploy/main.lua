@@ -14,6 +14,7 @@ local text = require "native.text"
 
 local M = {}
 
+local TAKE_OVER_DEADLINE = 60000  -- ms for making an unfinished run ours
 local CLOSE_DEADLINE = 10000  -- ms for saying goodbye to hosts
 
 --- @class Request
@@ -75,7 +76,10 @@ local function take_over(request, journal)
     fail.usage(("run %s was already being undone"):format(record.id),
       { hint = ("deployrun %s --abort"):format(record.recipe) })
   end
-  return journal:take_over { run = record.id, mode = request.mode }
+  -- Whole or not at all: a signal that comes meanwhile is heard once the run is ours, and undoes it.
+  return task.shielded(TAKE_OVER_DEADLINE, "the journal", function()
+    return journal:take_over { run = record.id, mode = request.mode }
+  end)
 end
 
 local function execute(request, registry)

@@ -10,6 +10,7 @@ local undo = require "deploy.undo"
 local Run = {}
 local M = {}
 
+local BEGIN_DEADLINE = 60000  -- ms for the journal's first row
 local UNDO_DEADLINE = 3600000  -- ms for undoing a whole run
 local FINAL_DEADLINE = 3600000  -- ms for a final step, which a cancellation does not end
 
@@ -42,7 +43,8 @@ end
 function Run:_begin()
   local context = self._context
   if self.id or not context.journal then return end
-  self.id = context.journal:begin(context.info)
+  -- Its id must be known once it is on the disk: a signal that comes meanwhile is heard after that.
+  self.id = task.shielded(BEGIN_DEADLINE, "the journal", function() return context.journal:begin(context.info) end)
   report.emit { type = "run.started", run = self.id, recipe = context.info.recipe, command = context.info.command,
     parameters = context.params }
 end

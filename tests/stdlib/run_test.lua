@@ -291,3 +291,22 @@ test.it("wrong step options are refused before anything runs", function()
     test.equal(#journal.rows, 0)
   end
 end)
+
+test.it("ends a run that is cancelled while the journal writes its first row", function()
+  local log, journal, written = {}, journal_in_memory(), nil
+  function journal.begin()
+    task.sleep(50)
+    written = true
+    return "run-1"
+  end
+  local result
+  local deploy = task.spawn(function() result = new_run(journal):execute(recipe(log)) end,
+    { name = "deploy", observed = true })
+  task.sleep(10)
+  deploy:cancel("interrupted")
+  pcall(task.join, deploy)
+  test.equal(written, true)
+  test.equal(result.state, "cancelled")
+  test.equal(journal.states, { "cancelled" })
+  test.equal(log, {})
+end)
