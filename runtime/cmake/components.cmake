@@ -1,6 +1,8 @@
 # What is inside the binary, with the versions it was really built from: sbom.cdx.json (CycloneDX 1.5), compiled in for
 # `deployrun sbom` and installed beside the binary.
+# What their licences say is installed beside it: licences/NAME.
 set(sbom_components "")
+file(REMOVE_RECURSE ${CMAKE_BINARY_DIR}/licences)
 
 # What a header defines as `name`, between quotes or bare.
 function(deployrun_defined out file name)
@@ -28,8 +30,24 @@ function(deployrun_package out stamp file)
   set(${out} "${package}" PARENT_SCOPE)
 endfunction()
 
+# Where the licences of a library stand: set-up keeps those of what it builds, a package brings its own.
+function(deployrun_licences name stamp file)
+  set(folders /usr/share/doc)
+  if(file MATCHES "^${DEPLOYRUN_DEPS}/")
+    set(folders ${DEPLOYRUN_DEPS}/share/doc)
+  endif()
+  find_file(licences copyright PATHS ${folders}/${stamp} ${folders}/${stamp}-1-dev NO_DEFAULT_PATH NO_CACHE)
+  if(licences)
+    file(READ ${licences} text)
+    file(WRITE ${CMAKE_BINARY_DIR}/licences/${name} "${text}")
+  else()
+    message(WARNING "${name}: no licences in ${folders}/${stamp}: run .ci/setup again before packages are made")
+  endif()
+endfunction()
+
 function(deployrun_component name version license stamp file)
   deployrun_package(package ${stamp} ${file})
+  deployrun_licences(${name} ${stamp} ${file})
   set(json "{}")
   string(JSON json SET "${json}" type "\"library\"")
   string(JSON json SET "${json}" name "\"${name}\"")

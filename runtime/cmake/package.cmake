@@ -20,6 +20,7 @@ install(FILES ${made}/_deployrun DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor
 install(FILES ${made}/deployrun.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
 install(DIRECTORY ${made}/types/ DESTINATION ${CMAKE_INSTALL_DATADIR}/deployrun/types)
 install(FILES ${CMAKE_BINARY_DIR}/sbom.cdx.json README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(DIRECTORY ${CMAKE_BINARY_DIR}/licences DESTINATION ${CMAKE_INSTALL_DOCDIR})  # of what is linked in
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)
 
 set(CMAKE_SKIP_INSTALL_ALL_DEPENDENCY ON)  # what is installed is built by the target package_files

@@ -1,6 +1,7 @@
 """The packages: built by cpack, installed in bare roots of Debian that hold nothing else, and used there."""
 
 import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -53,6 +54,18 @@ def _use(root, project):
     assert "nothing wrong" in out and "2 passed, 0 failed" in out, out
 
 
+def _has_licences(deb, archive, folder):
+    """Both packages bring the licences of every library that the list of what is inside names."""
+    _run(["dpkg-deb", "-x", deb, folder / "deb"])
+    (folder / "tar").mkdir()
+    _run(["tar", "-xzf", archive, "-C", folder / "tar", "--strip-components=1"])
+    for docs in (folder / "deb/usr/share/doc/deployrun", folder / "tar/share/doc/deployrun"):
+        inside = [component["name"] for component in json.loads((docs / "sbom.cdx.json").read_text())["components"]]
+        kept = {path.name: path.read_text(errors="replace") for path in (docs / "licences").iterdir()}
+        assert sorted(kept) == sorted(inside), (kept.keys(), inside)
+        assert all(re.search("(?i)copyright|public domain", text) and len(text) > 500 for text in kept.values()), docs
+
+
 def test_packages_run_on_bare_systems():
     if not shutil.which("mmdebstrap"):
         raise Skip("mmdebstrap is not installed")
@@ -65,6 +78,7 @@ def test_packages_run_on_bare_systems():
         for name in ("/usr/bin/deployrun", "man1/deployrun.1", "completions/deployrun", "_deployrun", "deployrun.fish",
                      "sbom.cdx.json", "copyright", "types/library/deploy.lua"):
             assert name in contents, (name, contents)
+        _has_licences(deb, archive, folder)
         for suite in SUITES.get(_release(), [_release()]):
             root = _bare_root(suite, folder)
             shutil.copy(deb, root / "deployrun.deb")
