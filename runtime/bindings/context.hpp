@@ -29,7 +29,7 @@ struct Context {
   std::filesystem::path project;                            ///< the folder that holds .deployrun/
   std::function<void(journal::Point, int)> on_journal_row;  ///< test seam: before and after each row; may be empty
   std::function<bool()> on_interrupt{};  ///< has SIGINT first; true: it was meant for it, and the run goes on
-  bool lock_refusal_told = false;                           ///< see register_secret
+  bool lock_refusal_told = false;        ///< see register_secret
 };
 
 inline Context& context(lua_State* L) { return *static_cast<Context*>(lua::runtime(L).options().user); }
