@@ -72,8 +72,8 @@ local function is_refusal(err)
 end
 
 --- Calls of `first`, and from its first refusal on those of what `after(client, error)` gives instead, if anything. A
---- call that was refused reached nobody, so it can be made again.
-local function switching(host, first, after)
+--- call that was refused reached nobody, so it can be made again. `where` tells the socket that counts now.
+local function switching(host, first, after, where)
   local client, settled, deciding = first, false, nil
 
   --- Whether there is another one after `used`. Asked once for all calls that were refused side by side.
@@ -106,6 +106,8 @@ local function switching(host, first, after)
 
   return setmetatable({ host = host }, { __index = function(self, name)
     if name == "_raw" then return client._raw end
+    -- Containers of such an engine are in a network of their user's own, which the server itself does not reach.
+    if name == "rootless" then return where():match("^/run/user/%d+/") ~= nil end
     local function method(_, ...) return call(name, ...) end
     rawset(self, name, method)
     return method
@@ -147,7 +149,7 @@ function M.over(session, named, host)
       end
     end
     return docker.client { dial = session:dial_exec(command(socket)), host = host }
-  end)
+  end, function() return socket end)
 end
 
 --- This machine's.
@@ -160,8 +162,9 @@ function M.here(named)
     if used ~= first or err.kind ~= "docker.connect" then return nil end
     local found = look(function(argv) return process.run(argv, { reads = true }).stdout end, socket)
     if found.there then return nil end
-    return docker.client { socket = instead(found, socket, named, nil, err) }
-  end)
+    socket = instead(found, socket, named, nil, err)
+    return docker.client { socket = socket }
+  end, function() return socket end)
 end
 
 return M

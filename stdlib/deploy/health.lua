@@ -105,7 +105,7 @@ local function address_of(host, container, network, fresh)
   if not attached or attached.ip == "" then
     fail.raise("app.unready", ("%s has no address in network %s"):format(container.name, network), { host = host.name })
   end
-  return attached.ip, found.labels[LABEL_VERSION]
+  return attached.ip, found.labels[LABEL_VERSION], host.docker.rootless == true and found.pid or nil
 end
 
 --- Where an app tells its version, an answer counts only as the shipped one's: an old instance that answers at the
@@ -131,13 +131,13 @@ local function stand(host, container, ms)
 end
 
 local function answers(host, container, network, health, state)
-  local ip, version = address_of(host, container, network, state ~= "running")
+  local ip, version, inside = address_of(host, container, network, state ~= "running")
   local began = task.now()
   report.waiting(host, url_of(ip, health) .. " to answer", text.parse_duration(health.deadline))
   local reply = host:wait_healthy(url_of(ip, health), {
     interval = health.interval, timeout = health.timeout, within = health.deadline, expect = expected(health, version),
     -- No connection of ours stays behind: an app that waits for its clients before it ends would wait for us.
-    headers = { Connection = "close", Host = health.host },
+    headers = { Connection = "close", Host = health.host }, inside = inside,
   })
   if state == "new" then stand(host, container, text.parse_duration(health.settle) - (task.now() - began)) end
   return { ms = math.floor(task.now() - began + 0.5), attempts = reply.attempts, status = reply.status }

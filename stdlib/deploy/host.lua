@@ -307,10 +307,25 @@ local function via(self, url)
   return dials[place]
 end
 
+-- $1 and $2: address and port. What comes in goes there and back; the end of either is the end of both.
+local RELAY = [[exec 3<>"/dev/tcp/$1/$2" 4<&0 || exit 1
+cat <&4 >&3 &
+cat <&3
+kill $! 2>/dev/null]]
+
+--- A dial from inside a process's network: of a container of an engine without root, whose networks only its user
+--- reaches. Needs bash there.
+local function via_process(self, url, pid)
+  local address, port = url:match("^http://([^:/]+):(%d+)")
+  return self:_session():dial_exec { "nsenter", "--target", tostring(pid), "--user", "--net", "--preserve-credentials",
+    "bash", "-c", RELAY, "bash", address, port }
+end
+
 function Host:_http_options(url, given)
   local out = {}
   for key, value in pairs(given or {}) do out[key] = value end
-  out.via, out.host = via(self, url), self.name
+  out.via, out.host = given and given.inside and via_process(self, url, given.inside) or via(self, url), self.name
+  out.inside = nil
   return out
 end
 
@@ -327,7 +342,7 @@ end
 --- Asks a URL until it is healthy, from that server's network. Raises `http.unhealthy` with the history.
 --- @async
 --- @param url string
---- @param given? table  as `http.wait_healthy`
+--- @param given? table  as `http.wait_healthy`, and `inside`: a process's ID, to ask from its network
 --- @return HttpReply|{ attempts: integer, waited_ms: number, history: string }
 function Host:wait_healthy(url, given) return http.wait_healthy(url, self:_http_options(url, given)) end
 

@@ -1,10 +1,12 @@
 """Podman as a plain user, by the same calls as Docker: over SSH and on the machine itself, its socket found by itself."""
 
 import shutil
+import urllib.request
 
 from labkit import Lab
 from labkit import podman
 from labkit.paths import deployrun
+from prodkit import KAMAL, Project, assert_same, assert_serving, snapshots
 
 RECIPE = """\
 local deploy = require "deploy"
@@ -270,3 +272,20 @@ def test_on_the_machine_itself():
                                              host="deploy.localhost"))
         result = host.as_engine_user(["/home/deploy/deployrun", "try.lua"], check=False, timeout=120)
         assert result.returncode == 0 and "all of it" in result.stdout, result
+
+
+def test_the_shipped_recipe_deploys_to_it():
+    """Its containers' addresses are its user's alone: readiness is asked from inside. The ports are below 1024."""
+    with Lab(hosts=2, engine="podman") as lab:
+        project = Project(lab, kind=KAMAL, user="deploy")
+        planned = project.good("deploy", "--version", "v1", "--plan")
+        assert "docker run" in planned.out, planned
+        assert not any(host.engine.containers() for host in lab.hosts)
+        project.deploy("v1")
+        assert_serving(lab.hosts, "v1")
+        for host in lab.hosts:
+            with urllib.request.urlopen(host.url + "/up", timeout=5) as answer:
+                assert answer.status == 200
+        before = snapshots(lab.hosts)
+        project.deploy("v1")
+        assert_same(before, snapshots(lab.hosts))

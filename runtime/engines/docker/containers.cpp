@@ -1,6 +1,7 @@
 #include "docker/containers.hpp"
 
 #include "docker/networks.hpp"
+#include "docker/podman.hpp"
 #include "docker/reference.hpp"
 #include "docker/shape.hpp"
 
@@ -64,6 +65,7 @@ Op<Created> create_container(ClientPtr client, const ContainerSpec& spec) {
   if (!spec.name.empty()) ask.query = {{"name", name_part(spec.name)}};
   if (!spec.platform.empty()) ask.query.emplace_back("platform", spec.platform);
   ask.body = create_body(spec);
+  if (client->podman()) allow_low_ports(*ask.body);
   ask.least_api = least_api(spec);
   return chain<Created>([client, ask, further = spec.endpoints](Chain<Created>& steps) {
     steps.then<Json>(ask_json(client, ask), [&steps, client, further](const Json& made) {

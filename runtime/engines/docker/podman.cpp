@@ -25,6 +25,14 @@ constexpr std::pair<std::string_view, const char*> kCauses[] = {
 
 }  // namespace
 
+void allow_low_ports(json::Json& create_body) {
+  json::Json& host = create_body["HostConfig"];
+  const std::string mode = text_at(host, "NetworkMode");
+  if (mode == "host" || mode == "none" || mode.rfind("container:", 0) == 0) return;
+  json::Json& sysctls = host["Sysctls"];
+  if (!sysctls.contains("net.ipv4.ip_unprivileged_port_start")) sysctls["net.ipv4.ip_unprivileged_port_start"] = "0";
+}
+
 bool is_podman(const http::Reply& reply) { return http::find_header(reply.headers, "Libpod-Api-Version") != nullptr; }
 
 std::string podman_kind(const http::Reply& reply) {

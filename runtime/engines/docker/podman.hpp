@@ -15,4 +15,8 @@ bool is_podman(const http::Reply& reply);
 /// empty.
 std::string podman_kind(const http::Reply& reply);
 
+/// Docker lets every user of a container listen on ports below 1024, inside its own network; a container for Podman has
+/// to ask for that. One that says something else of it, or that has no network of its own, is left alone.
+void allow_low_ports(json::Json& create_body);
+
 }  // namespace deployrun::docker

@@ -76,6 +76,7 @@ def caddy_image():
     entries = (Entry("usr/bin/caddy", source=program),
                *(Entry(str(path).lstrip("/"), source=path) for path in binaries.libraries(program)),
                Entry("etc/caddy/Caddyfile", text=CADDYFILE, mode=0o644),
+               Entry("etc/passwd", text="root:x:0:0:root:/root:/sbin/nologin\n", mode=0o644), Entry("root"),
                Entry("tmp", mode=0o1777), Entry("config"), Entry("data"), Entry("srv"))
     return Image("caddy", "2", entries, {
         "Cmd": ["caddy", "run", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile"], "WorkingDir": "/srv",

@@ -50,6 +50,7 @@ def prepare(machine, registry, cgroup):
         [ -e /dev/fuse ] || mknod /dev/fuse c 10 229
         [ -e /dev/net/tun ] || {{ mkdir -p /dev/net; mknod /dev/net/tun c 10 200; }}
         chmod 666 /dev/fuse /dev/net/tun
+        echo 80 >/proc/sys/net/ipv4/ip_unprivileged_port_start
         umount --recursive {GROUPS}
         mount -t cgroup2 cgroup2 {GROUPS}
         mkdir -p {group}/user

@@ -43,3 +43,18 @@ TEST_CASE("a layer that Podman has downloaded is here") {
   CHECK(last_of(ProgressMeter(true)).done == 1);
   CHECK(last_of(ProgressMeter()).done == 0);
 }
+
+TEST_CASE("low ports are asked for where a container has a network of its own") {
+  const std::string port = "net.ipv4.ip_unprivileged_port_start";
+  Json bare = Json::object();
+  allow_low_ports(bare);
+  CHECK(bare["HostConfig"]["Sysctls"] == Json{{port, "0"}});
+  Json told = {{"HostConfig", {{"NetworkMode", "kamal"}, {"Sysctls", {{port, "80"}}}}}};
+  allow_low_ports(told);
+  CHECK(told["HostConfig"]["Sysctls"] == Json{{port, "80"}});
+  for (const char* mode : {"host", "none", "container:db"}) {
+    Json other = {{"HostConfig", {{"NetworkMode", mode}}}};
+    allow_low_ports(other);
+    CHECK_FALSE(other["HostConfig"].contains("Sysctls"));
+  }
+}
