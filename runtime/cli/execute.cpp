@@ -12,13 +12,16 @@ namespace deployrun::cli {
 
 namespace {
 
+constexpr std::array<int, 3> kWatched = {SIGINT, SIGTERM, SIGHUP};
+volatile std::sig_atomic_t settled_code =
+    -1;  // of what was executed last, for a signal handler, which sees nothing else
+
 /// Watches the signals that ask for an end. Not counted as work: the loop ends without them.
 class Signals {
  public:
   /// `taken` has SIGINT before all others, where it is set.
   Signals(core::Loop& loop, std::function<void(int)> first, const std::function<bool()>& taken)
       : first_(std::move(first)), taken_(taken) {
-    constexpr std::array<int, 3> kWatched = {SIGINT, SIGTERM, SIGHUP};
     for (std::size_t i = 0; i < kWatched.size(); ++i) {
       handles_[i] = new uv_signal_t;
       uv_signal_init(loop.raw(), handles_[i]);
@@ -30,8 +33,15 @@ class Signals {
     }
   }
   ~Signals() {
+    // libuv leaves the default action behind, which has no exit code: nothing must arrive before ours.
+    sigset_t ours;
+    sigset_t before;
+    sigemptyset(&ours);
+    for (const int number : kWatched) sigaddset(&ours, number);
+    pthread_sigmask(SIG_BLOCK, &ours, &before);
     for (uv_signal_t* handle : handles_) core::close_handle(handle);
-    quit_on_signals();  // libuv leaves the default action behind, which has no exit code
+    quit_on_signals();
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
   Signals(const Signals&) = delete;
   Signals& operator=(const Signals&) = delete;
@@ -67,14 +77,15 @@ core::Error interrupted(int number) {
 }  // namespace
 
 void quit_on_signals() noexcept {
-  for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
-    std::signal(number, [](int arrived) { _exit(128 + arrived); });
+  for (const int number : kWatched) {
+    std::signal(number, [](int arrived) { _exit(settled_code >= 0 ? settled_code : 128 + arrived); });
   }
 }
 
 int execute(World& world, const Options& options, const std::string& module, const std::string& function,
             const std::function<core::Result<int>(lua::Runtime&)>& prepare,
             const std::function<int(lua_State*)>& finish) {
+  settled_code = -1;
   lua::RuntimeOptions vm;
   vm.stdlib = embedded_stdlib();
   vm.stdlib_folder = options.stdlib;
@@ -112,6 +123,7 @@ int execute(World& world, const Options& options, const std::string& module, con
   task->push_value(runtime.state());
   const int code = finish ? finish(runtime.state()) : static_cast<int>(lua_tointeger(runtime.state(), -1));
   lua_pop(runtime.state(), 1);
+  settled_code = code;
   return code;
 }
 
