@@ -17,8 +17,8 @@ int execute(World& world, const Options& options, const std::string& module, con
             const std::function<core::Result<int>(lua::Runtime&)>& prepare,
             const std::function<int(lua_State*)>& finish = {});
 
-/// For the moments before and after `execute`, in which nothing is under way: a signal ends the process, before with the
-/// signal's exit code, after with that of what was executed: it is done, and its journal says so.
+/// For the moments before and after `execute`, in which nothing is under way: a signal ends the process, before with
+/// the signal's exit code, after with that of what was executed: it is done, and its journal says so.
 void quit_on_signals() noexcept;
 
 }  // namespace deployrun::cli
