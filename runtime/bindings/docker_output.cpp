@@ -1,9 +1,13 @@
 // What containers and commands inside them say: logs, following them, exec.
 #include <algorithm>
 
+#include "bindings/context.hpp"
+#include "bindings/dial.hpp"
 #include "bindings/docker_calls.hpp"
 #include "bindings/secret.hpp"
+#include "core/process.hpp"
 #include "core/queue.hpp"
+#include "docker/attach.hpp"
 #include "docker/containers.hpp"
 #include "lua/guard.hpp"
 #include "lua/options.hpp"
@@ -122,10 +126,31 @@ int execs(lua_State* L) {
   return lua::guard(L, [L] { return push_op(L, docker::list_execs(docker_self(L), lua::check_string(L, 2))); });
 }
 
+/// attach(name): a dial to the container's input and output.
+int attach(lua_State* L) {
+  return lua::guard(L, [L] {
+    const auto client = docker_self(L);
+    const docker::Endpoint& engine = client->endpoint();
+    core::Dial dial = engine.dial;
+    if (!dial) {
+      core::ProcessOptions cli;
+      cli.argv = {"docker", "--host", "unix://" + engine.unix_socket, "system", "dial-stdio"};
+      dial = [&loop = context(L).loop, cli](auto done) -> std::shared_ptr<void> {
+        done(core::open_process_stream(loop, cli));
+        return nullptr;
+      };
+    }
+    const std::string name = lua::check_string(L, 2);
+    push_dialer(L, {docker::attach(std::move(dial), name, client->host()), "container " + name, client->host()});
+    return 1;
+  });
+}
+
 }  // namespace
 
 const luaL_Reg kOutputCalls[] = {
-    {"logs", logs}, {"follow", follow}, {"exec", exec}, {"exec_code", exec_code}, {"execs", execs}, {nullptr, nullptr},
+    {"attach", attach},       {"logs", logs},   {"follow", follow}, {"exec", exec},
+    {"exec_code", exec_code}, {"execs", execs}, {nullptr, nullptr},
 };
 
 }  // namespace deployrun::bindings

@@ -3,6 +3,7 @@
 namespace deployrun::bindings {
 
 // One per binding file.
+int open_agent(lua_State* L);
 int open_console(lua_State* L);
 int open_docker(lua_State* L);
 int open_files(lua_State* L);
@@ -28,7 +29,7 @@ std::vector<lua::NativeModule> modules() {
       {"native.text.raw", open_text},       {"native.secret_source.raw", open_secret_source},
       {"native.ssh.raw", open_ssh},         {"native.http.raw", open_http},
       {"native.sqlite.raw", open_sqlite},   {"native.docker.raw", open_docker},
-      {"native.console.raw", open_console},
+      {"native.console.raw", open_console}, {"native.agent.raw", open_agent},
   };
 }
 

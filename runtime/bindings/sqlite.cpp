@@ -1,6 +1,6 @@
 // `native.sqlite.raw`: databases of this machine, and mutexes.
 #include "bindings/context.hpp"
-#include "bindings/value.hpp"
+#include "bindings/sqlite_values.hpp"
 #include "lua/guard.hpp"
 #include "lua/module.hpp"
 #include "lua/object.hpp"
@@ -15,35 +15,6 @@ namespace deployrun::bindings {
 namespace {
 
 using sqlite::Connection;
-using sqlite::Value;
-
-void push_value(lua_State* L, const Value& value) {
-  if (const auto* integer = std::get_if<std::int64_t>(&value)) {
-    lua_pushnumber(L, static_cast<lua_Number>(*integer));
-  } else if (const auto* number = std::get_if<double>(&value)) {
-    lua_pushnumber(L, *number);
-  } else if (const auto* text = std::get_if<std::string>(&value)) {
-    lua::push_string(L, *text);
-  } else {
-    lua_pushnil(L);
-  }
-}
-
-/// Leaves { { column = value }, …, changes = n }.
-void push_rows(lua_State* L, const sqlite::Rows& found) {
-  lua_createtable(L, static_cast<int>(found.rows.size()), 1);
-  int position = 0;
-  for (const auto& row : found.rows) {
-    lua_createtable(L, 0, static_cast<int>(row.size()));
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      lua::push_string(L, found.columns[i]);
-      push_value(L, row[i]);
-      lua_rawset(L, -3);
-    }
-    lua_rawseti(L, -2, ++position);
-  }
-  lua::set_field(L, "changes", static_cast<double>(found.changes));
-}
 
 /// Leaves { bytes, pages }.
 void push_copied(lua_State* L, const sqlite::Copied& copied) {
@@ -64,30 +35,6 @@ void push_holders(lua_State* L, const std::vector<sqlite::Holder>& holders) {
     lua::set_flag(L, "writes", holder.writes);
     lua_rawseti(L, -2, ++position);
   }
-}
-
-Value value_of(const Json& json) {
-  if (json.is_null()) return nullptr;
-  if (json.is_boolean()) return std::int64_t{json.get<bool>() ? 1 : 0};
-  if (json.is_number_integer()) return json.get<std::int64_t>();
-  if (json.is_number()) return json.get<double>();
-  if (json.is_string()) return json.get<std::string>();
-  throw core::Failure(core::usage("sqlite: a value is a text, a number, true, false or json.null"));
-}
-
-sqlite::Values check_values(lua_State* L, int index) {
-  if (lua_isnoneornil(L, index)) return std::vector<Value>{};
-  const Json given = to_json(L, index, "values");
-  if (given.is_array()) {
-    std::vector<Value> list;
-    for (const Json& each : given) list.push_back(value_of(each));
-    return list;
-  }
-  if (!given.is_object()) lua::wrong_argument(L, index, "a table of values");
-  std::vector<std::pair<std::string, Value>> named;
-  for (const auto& [name, each] : given.items()) named.emplace_back(name, value_of(each));
-  if (named.empty()) return std::vector<Value>{};
-  return named;
 }
 
 core::Milliseconds check_patience(lua_State* L, int index) {
@@ -134,6 +81,21 @@ int rollback(lua_State* L) {
       L, [L] { return lua::push_operation(L, lua::check_object<Connection>(L, 1)->rollback(), lua::push_unit); });
 }
 
+int was_done(lua_State* L) {
+  return lua::guard(L, [L] {
+    const auto self = lua::check_object<Connection>(L, 1);
+    return lua::push_operation(L, self->was_done(lua::check_string(L, 2)),
+                               [](lua_State* state, bool done) { lua_pushboolean(state, done ? 1 : 0); });
+  });
+}
+
+int mark_done(lua_State* L) {
+  return lua::guard(L, [L] {
+    const auto self = lua::check_object<Connection>(L, 1);
+    return lua::push_operation(L, self->mark_done(lua::check_string(L, 2)), lua::push_unit);
+  });
+}
+
 int close_connection(lua_State* L);
 int release(lua_State* L);
 
@@ -148,11 +110,12 @@ struct ObjectType<sqlite::Connection> {
   static constexpr const char* kName = "sqlite.connection";
   static constexpr luaL_Reg kMethods[] = {{"query", bindings::query},
                                           {"run", bindings::run},
-
                                           {"execute", bindings::execute},
                                           {"begin", bindings::begin},
                                           {"commit", bindings::commit},
                                           {"rollback", bindings::rollback},
+                                          {"was_done", bindings::was_done},
+                                          {"mark_done", bindings::mark_done},
                                           {"close", bindings::close_connection},
                                           {nullptr, nullptr}};
 };
@@ -220,18 +183,41 @@ int holders(lua_State* L) {
   });
 }
 
+/// space(path): { bytes, free }
+int space(lua_State* L) {
+  return lua::guard(L, [L] {
+    return lua::push_operation(L, sqlite::look_at_space(context(L).loop, lua::check_string(L, 1)),
+                               [](lua_State* state, const sqlite::Space& found) {
+                                 lua_createtable(state, 0, 2);
+                                 lua::set_field(state, "bytes", static_cast<double>(found.bytes));
+                                 lua::set_field(state, "free", static_cast<double>(found.free));
+                               });
+  });
+}
+
+int push_mutex(lua_State* L, std::string path, int says) {
+  return lua::push_operation(
+      L,
+      sqlite::acquire_mutex(context(L).loop, std::move(path), lua::check_string(L, says), check_patience(L, says + 1)),
+      [](lua_State* state, const std::shared_ptr<core::FileLock>& lock) { lua::push_object(state, lock); });
+}
+
 /// mutex(name, what others are told, patience in ms): the project's .deployrun/locks/NAME.lock.
 int mutex(lua_State* L) {
   return lua::guard(L, [L] {
     const auto path = context(L).project / ".deployrun" / "locks" / (lua::check_string(L, 1) + ".lock");
-    return lua::push_operation(
-        L, sqlite::acquire_mutex(context(L).loop, path.string(), lua::check_string(L, 2), check_patience(L, 3)),
-        [](lua_State* state, const std::shared_ptr<core::FileLock>& lock) { lua::push_object(state, lock); });
+    return push_mutex(L, path.string(), 2);
   });
 }
 
-constexpr luaL_Reg kFunctions[] = {{"open", open},       {"snapshot", snapshot}, {"restore", restore}, {"check", check},
-                                   {"holders", holders}, {"mutex", mutex},       {nullptr, nullptr}};
+/// lock(path, what others are told, patience in ms)
+int lock(lua_State* L) {
+  return lua::guard(L, [L] { return push_mutex(L, lua::check_string(L, 1), 2); });
+}
+
+constexpr luaL_Reg kFunctions[] = {{"open", open},   {"snapshot", snapshot}, {"restore", restore},
+                                   {"check", check}, {"holders", holders},   {"space", space},
+                                   {"mutex", mutex}, {"lock", lock},         {nullptr, nullptr}};
 
 }  // namespace
 

@@ -13,7 +13,7 @@ add_custom_command(OUTPUT ${made}/stamp
   DEPENDS deployrun WORKING_DIRECTORY ${CMAKE_BINARY_DIR} VERBATIM)
 add_custom_target(package_files DEPENDS ${made}/stamp)
 
-install(PROGRAMS $<TARGET_FILE:deployrun> DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(PROGRAMS $<TARGET_FILE:deployrun> $<TARGET_FILE:deployrun-agent> DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(FILES ${made}/deployrun.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES ${made}/deployrun.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME deployrun)
 install(FILES ${made}/_deployrun DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions)

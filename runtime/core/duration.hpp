@@ -4,8 +4,8 @@
 #include <string>
 #include <string_view>
 
-#include "core/loop.hpp"
 #include "core/result.hpp"
+#include "core/time.hpp"
 
 namespace deployrun::core {
 

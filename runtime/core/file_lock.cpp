@@ -40,6 +40,9 @@ FileLock::~FileLock() {
   if (fd_ < 0) return;
   // Emptied while still held: no reader takes these words for the next holder's.
   [[maybe_unused]] const int ignored = ::ftruncate(fd_, 0);
+  // Not by closing alone: a child may have the descriptor too.
+  struct flock lock = whole_file(F_UNLCK);
+  ::fcntl(fd_, F_OFD_SETLK, &lock);
   ::close(fd_);
 }
 

@@ -1,6 +1,6 @@
 // A lock between processes that the kernel frees when its holder ends, however it ends: an open-file-description lock
-// on a file of its own, so that neither a child process (O_CLOEXEC) nor another descriptor of this process drops it or
-// keeps it. The file stays; what is in it is only for messages.
+// on a file of its own, so that no other descriptor of this process drops it, and no child process (O_CLOEXEC) keeps it
+// unless that is wanted. The file stays; what is in it is only for messages.
 #pragma once
 
 #include <optional>
@@ -25,6 +25,9 @@ class FileLock {
 
   /// Replaces what others read in `look`, 4 KiB at most. Best effort.
   void announce(const std::string& text) noexcept;
+  /// For a child that is to hold the lock too, beyond our end: it clears FD_CLOEXEC of it. Released, it is released for
+  /// the child as well.
+  int descriptor() const noexcept { return fd_; }
 
  private:
   explicit FileLock(int fd) : fd_(fd) {}

@@ -3,16 +3,13 @@
 
 #include <uv.h>
 
-#include <chrono>
 #include <deque>
 #include <functional>
 #include <memory>
 
-namespace deployrun::core {
+#include "core/time.hpp"
 
-/// Monotonic time; wall-clock time is never used for waiting.
-using Instant = std::chrono::steady_clock::time_point;
-using Milliseconds = std::chrono::milliseconds;
+namespace deployrun::core {
 
 class Loop {
  public:

@@ -1,6 +1,7 @@
 --- Servers: one object per server, connected on first use, ONE connection for the whole run, whoever uses it. The same
 --- calls work on this machine without SSH.
 
+local agent = require "deploy.agent"
 local engine = require "deploy.engine"
 local fail = require "native.fail"
 local files = require "native.files"
@@ -9,9 +10,11 @@ local log = require "native.log"
 local options = require "deploy.options"
 local process = require "native.process"
 local report = require "native.report"
+local sqlite = require "native.sqlite"
 local ssh = require "native.ssh"
 local task = require "native.task"
 local text = require "native.text"
+local there = require "native.sqlite.there"
 
 local M = {}
 
@@ -30,6 +33,8 @@ local SPEC = {
 }
 local EXEC = { stdin = { "string|userdata" }, env = { "table" }, timeout = { "duration" }, check = { "boolean" },
   reads = { "boolean" }, planned = { "string" }, repeatable = { "boolean" } }
+local PLACE = { path = { "string", required = true }, volume = { "string" }, image = { "string" },
+  container = { "string" }, user = { "string" } }
 local STDERR_KEPT = 4096
 
 local Host = {}
@@ -69,11 +74,11 @@ function M.host(spec, defaults, secrets)
   options.check(merged, SPEC, "deploy.host")
   if type(merged.passphrase) == "string" and secrets then merged.passphrase = secrets:get(merged.passphrase) end
   local name = merged.name or merged.address .. (merged.port and merged.port ~= 22 and ":" .. merged.port or "")
-  local there = known[name]
-  if not there then
+  local known_host = known[name]
+  if not known_host then
     known[name] = setmetatable({ name = name, _spec = merged }, Host)
-  elseif (there._spec.user or "") ~= (merged.user or "") or there._spec.address ~= merged.address
-    or (there._spec.port or 22) ~= (merged.port or 22) then
+  elseif (known_host._spec.user or "") ~= (merged.user or "") or known_host._spec.address ~= merged.address
+    or (known_host._spec.port or 22) ~= (merged.port or 22) then
     fail.usage(("two servers are called %s"):format(name), { hint = "give one of them another name", token = name })
   end
   return known[name]
@@ -368,8 +373,69 @@ function Host:forward_local(listen, to) return self:_session():forward_local(lis
 --- @return SshForward
 function Host:forward_remote(listen, to) return self:_session():forward_remote(listen, to) end
 
+--- The one agent of this server that all share, as long as it and the connection live.
+--- @async
+--- @return Agent
+function Host:_agent()
+  local session = self:_session()
+  local running = rawget(self, "_agent_there")
+  if running and (running.session ~= session or not running.client:alive()) then
+    rawset(self, "_agent_there", nil)
+  end
+  return once(self, "_agent_there", function()
+    return { session = session, client = agent.on(session, self.name) }
+  end).client
+end
+
+--- A database of this server, with the calls of `deploy.sqlite`: a path there; or one in a volume, reached through a
+--- throw-away container of the app's own image (nothing has to be in it); or in what a container has mounted. Relative
+--- paths begin at the login user's home, in a volume at its root. `close` ends such a container, and so does the run's end.
+--- Raises `agent.arch`, `agent.delivery`, `agent.start`, `agent.lost` and what `deploy.sqlite.open` raises.
+--- @async
+--- @param place string|{ path: string, volume?: string, image?: string, container?: string, user?: string }
+---   image: of the throw-away container, whose user must be able to use the database; user: instead of that user
+--- @param given? { create?: boolean, read_only?: boolean, patience?: string }
+--- @return SqliteDatabase
+function Host:sqlite(place, given)
+  if type(place) == "string" then place = { path = place } end
+  options.check(place, PLACE, "host:sqlite")
+  if not place.volume and not place.container then return self:_sqlite_at(place.path, given) end
+  if place.volume and (place.container or not place.image) then
+    fail.usage("host:sqlite: a volume comes with the image that is to reach it, and without a container")
+  end
+  local client, close = agent.in_container(self.docker, place)
+  local helpers = rawget(self, "_helpers") or {}
+  rawset(self, "_helpers", helpers)
+  helpers[client] = close
+  local function closing()
+    helpers[client] = nil
+    close()
+  end
+  local ok, database = pcall(sqlite.open_with, there.backend(client), place.path, given, self.name)
+  if not ok then
+    closing()
+    error(database, 0)
+  end
+  database._closing = closing
+  return database
+end
+
+function Host:_sqlite_at(path, given)
+  return sqlite.open_with(there.backend(self:_agent()), path, given, self.name)
+end
+
+function Host:_close_agents()
+  local helpers = rawget(self, "_helpers") or {}
+  rawset(self, "_helpers", nil)
+  for _, close in pairs(helpers) do close() end
+  local running = rawget(self, "_agent_there")
+  rawset(self, "_agent_there", nil)
+  if running then running.client:close() end
+end
+
 --- Ends the connection; a later use opens a new one.
 function Host:close()
+  self:_close_agents()
   local session = rawget(self, "_ssh")
   rawset(self, "_ssh", nil)
   rawset(self, "_engine", nil)
@@ -471,7 +537,10 @@ function Local:_http_options(_, given)
   return out
 end
 
+function Local:_sqlite_at(path, given) return sqlite.open(path, given) end
+
 function Local:close()
+  self:_close_agents()
   local client = rawget(self, "_engine")
   rawset(self, "_engine", nil)
   if client then client:close() end

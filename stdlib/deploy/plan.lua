@@ -212,27 +212,23 @@ function faces.http(self, call, url, ...)
   return base[call.name](base, url, ...)
 end
 
-local function was_done(base, key)
-  local has = "SELECT count(*) AS n FROM sqlite_schema WHERE type = 'table' AND name = 'deployrun_once'"
-  if base:query(has)[1].n == 0 then return false end
-  return base:query("SELECT count(*) AS n FROM deployrun_once WHERE key = ?1", { key })[1].n > 0
-end
-
 --- A database is read for real; what changes it is named. One that would only be made now holds nothing.
 function faces.sqlite(self, call, database, ...)
   local base = self:base(call, database)
-  if not database:is_open() then base = { query = function() return { { n = 0 }, changes = 0 } end } end
+  if not database:is_open() then
+    base = { query = function() return { { n = 0 }, changes = 0 } end, was_done = function() return false end }
+  end
   if call.reads then return base[call.name] and base[call.name](base, ...) or {} end
   local words = { "sqlite3", database.path }
   local first = ...
-  if call.name == "once" and was_done(base, first) then return false end
+  if call.name == "once" and base:was_done(first) then return false end
   if call.name == "run" or call.name == "execute" then words[3] = first end
   if call.name == "snapshot" then words[3] = (".backup %s"):format(first) end
   if call.name == "restore" then words[3] = (".restore %s"):format(first) end
   local note
   if call.name == "once" then note = ("once, as %q"):format(first) end
   if call.name == "exclusive" then note = "in one transaction" end
-  self:record(LOCAL, { kind = "command", argv = words, note = note })
+  self:record(database.host or LOCAL, { kind = "command", argv = words, note = note })
   if call.name == "run" then return { changes = 0 } end
   if call.name == "once" then return true end
   return { bytes = 0, pages = 0 }

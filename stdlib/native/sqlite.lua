@@ -1,6 +1,7 @@
---- SQLite databases of this machine that belong to an app, maybe one that is running: reading, changing under a lock,
---- copies that are whole, work that happens once. Locks are waited for without holding up anything else, and who holds
---- one is named. The database's WAL is never checkpointed, and databases on network file systems are refused.
+--- SQLite databases that belong to an app, maybe one that is running: reading, changing under a lock, copies that are
+--- whole, work that happens once. Locks are waited for without holding up anything else, and who holds one is named.
+--- The database's WAL is never checkpointed, and databases on network file systems are refused. `open` is for those of
+--- this machine; `host:sqlite(place)` gives the same for those of a server, in a volume or in a container's mounts.
 ---
 ---     local db = deploy.sqlite.open("storage/production.sqlite3")
 ---     db:snapshot("backups/before-" .. run.version .. ".sqlite3")
@@ -10,11 +11,10 @@
 --- `sqlite.network_filesystem`, `sqlite.corrupt`, `sqlite.constraint`, `sqlite.statement`, `sqlite.full`,
 --- `sqlite.readonly`, `sqlite.exists`, `sqlite.too_large`, `sqlite.io`.
 
-local await = require("native.task").await
 local door = require "native.door"
 local fail = require "native.fail"
 local files = require "native.files"
-local raw = require "native.sqlite.raw"
+local here = require "native.sqlite.here"
 local task = require "native.task"
 local text = require "native.text"
 
@@ -39,8 +39,23 @@ local END_DEADLINE = 60000  -- ms, for ending a transaction although its task wa
 local Transaction = {}
 Transaction.__index = Transaction
 
+--- Where a database is: this machine (native/sqlite/here.lua) or behind an agent (native/sqlite/there.lua). Its calls
+--- wait.
+--- @class SqliteBackend
+--- @field open fun(path: string, options: table, patience: number): SqliteConnection
+--- @field wait_free fun(path: string, patience: number)
+--- @field snapshot fun(from: string, to: string, check: boolean, patience: number): table
+--- @field restore fun(from: string, to: string, patience: number): table
+--- @field check fun(path: string, patience: number): string[]
+--- @field holders fun(path: string): SqliteHolder[]
+--- @field space fun(path: string): table
+--- @field lock fun(path: string, says: string, patience: number): fun()  gives what releases it
+
+--- @class SqliteConnection  query, run, execute, begin, commit, rollback, was_done, mark_done, close; they wait
+
 --- @class SqliteDatabase
 --- @field path string
+--- @field host? string  whose it is; nil: this machine's
 local Database = {}
 Database.__index = Database
 
@@ -48,23 +63,39 @@ local function patience_of(options, fallback, what)
   return text.duration_option(options and options.patience, what .. ": patience") or fallback
 end
 
-local function open_raw(path, options, patience)
-  return await(raw.open(path, { create = options and options.create, read_only = options and options.read_only,
-    patience = patience }))
+local function connect(self, patience)
+  local options = self._options
+  return self._backend.open(self.path, { create = options and options.create,
+    read_only = options and options.read_only }, patience)
 end
 
---- Opens a database. Raises `sqlite.open` where it is not there, unless `create` is given.
+local function database_of(backend, path, options, host, exists)
+  local patience = patience_of(options, PATIENCE, "sqlite.open")
+  local database = { path = path, host = host, _backend = backend, _patience = patience, _options = options }
+  -- A plan makes no file: what it would make stays closed.
+  local would_make = options and options.create and door.memory(host or "local") and not exists(path)
+  if not would_make then database._connection = connect(database, patience) end
+  return setmetatable(database, Database)
+end
+
+--- Opens a database of this machine. Raises `sqlite.open` where it is not there, unless `create` is given.
 --- @async
 --- @param path string
 --- @param options? { create?: boolean, read_only?: boolean, patience?: string }  patience: for locks, "10s" unless told
 --- @return SqliteDatabase
 function M.open(path, options)
-  local patience = patience_of(options, PATIENCE, "sqlite.open")
-  local database = { path = path, _patience = patience, _options = options }
-  -- A plan makes no file: what it would make stays closed.
-  local would_make = options and options.create and door.memory("local") and not files.exists(path)
-  if not would_make then database._raw = open_raw(path, options, patience) end
-  return setmetatable(database, Database)
+  return database_of(here, path, options, nil, files.exists)
+end
+
+--- The same for one that a backend reaches.
+--- @async
+--- @param backend SqliteBackend
+--- @param path string
+--- @param options? { create?: boolean, read_only?: boolean, patience?: string }
+--- @param host string
+--- @return SqliteDatabase
+function M.open_with(backend, path, options, host)
+  return database_of(backend, path, options, host, function() return backend.space(path).bytes > 0 end)
 end
 
 --- One statement that reads.
@@ -73,7 +104,7 @@ end
 --- @param values? SqliteValues
 --- @return SqliteRows
 function Database:query(sql, values)
-  return await(self._raw:query(sql, values))
+  return self._connection:query(sql, values)
 end
 
 --- One statement that may change something, by itself.
@@ -82,7 +113,7 @@ end
 --- @param values? SqliteValues
 --- @return SqliteRows
 function Database:run(sql, values)
-  return await(self._raw:run(sql, values))
+  return self._connection:run(sql, values)
 end
 
 --- Several statements, in one transaction.
@@ -97,7 +128,7 @@ end
 --- @param values? SqliteValues
 --- @return SqliteRows
 function Transaction:query(sql, values)
-  return await(self._raw:query(sql, values))
+  return self._connection:query(sql, values)
 end
 
 --- @async
@@ -105,13 +136,13 @@ end
 --- @param values? SqliteValues
 --- @return SqliteRows
 function Transaction:run(sql, values)
-  return await(self._raw:run(sql, values))
+  return self._connection:run(sql, values)
 end
 
 --- @async
 --- @param sql string
 function Transaction:execute(sql)
-  await(self._raw:execute(sql))
+  self._connection:execute(sql)
 end
 
 --- Runs `fn` in a transaction of its own that nobody else can write beside: committed when it returns, rolled back when
@@ -123,24 +154,24 @@ end
 --- @return T
 function Database:exclusive(fn, options)
   local patience = patience_of(options, self._patience, "sqlite.exclusive")
-  local connection = open_raw(self.path, self._options, patience)
-  local tx = setmetatable({ _raw = connection }, Transaction)
+  local connection = connect(self, patience)
+  local tx = setmetatable({ _connection = connection }, Transaction)
   local function finishing(ok, ...)
     local value = ...
     task.shielded(END_DEADLINE, "the end of a transaction", function()
       if ok then
-        local committed, why = pcall(await, connection:commit())
-        if committed then return end
+        local committed, why = pcall(connection.commit, connection)
+        if committed then return connection:close() end
         ok, value = false, why
       end
-      pcall(await, connection:rollback())
+      pcall(connection.rollback, connection)
+      pcall(connection.close, connection)
     end)
-    connection:close()
     if not ok then error(value, 0) end
     return value
   end
   return finishing(pcall(function()
-    await(connection:begin(options ~= nil and options.readers == false, patience))
+    connection:begin(options ~= nil and options.readers == false, patience)
     return fn(tx)
   end))
 end
@@ -149,20 +180,15 @@ end
 --- @async
 --- @param options? { patience?: string }
 function Database:wait_free(options)
-  local patience = patience_of(options, self._patience, "sqlite.wait_free")
-  local connection = open_raw(self.path, self._options, patience)
-  local ok, err = pcall(await, connection:begin(false, patience))
-  pcall(await, connection:rollback())
-  connection:close()
-  if not ok then error(err, 0) end
+  self._backend.wait_free(self.path, patience_of(options, self._patience, "sqlite.wait_free"))
 end
 
-local ONCE_TABLE = "CREATE TABLE IF NOT EXISTS deployrun_once (key TEXT PRIMARY KEY, done_at TEXT NOT NULL)"
-local HAS_ONCE = "SELECT count(*) AS n FROM sqlite_schema WHERE type = 'table' AND name = 'deployrun_once'"
-
-local function was_done(at, key)
-  if at:query(HAS_ONCE)[1].n == 0 then return false end
-  return at:query("SELECT count(*) AS n FROM deployrun_once WHERE key = ?1", { key })[1].n > 0
+--- Whether `once` did it under this key.
+--- @async
+--- @param key string
+--- @return boolean
+function Database:was_done(key)
+  return self._connection:was_done(key)
 end
 
 --- Runs `fn` if nobody has done it under this key: exactly once, whoever comes first, from however many processes.
@@ -173,12 +199,11 @@ end
 --- @param options? { patience?: string }
 --- @return boolean done  false: it had been done
 function Database:once(key, fn, options)
-  if was_done(self, key) then return false end
+  if self._connection:was_done(key) then return false end
   return self:exclusive(function(tx)
-    if was_done(tx, key) then return false end
+    if tx._connection:was_done(key) then return false end
     fn(tx)
-    tx:execute(ONCE_TABLE)
-    tx:run("INSERT INTO deployrun_once VALUES (?1, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))", { key })
+    tx._connection:mark_done(key)
     return true
   end, options)
 end
@@ -190,7 +215,7 @@ end
 --- @param options? { check?: boolean }
 --- @return { bytes: integer, pages: integer }
 function Database:snapshot(to, options)
-  return await(raw.snapshot(self.path, to, not (options and options.check == false), self._patience))
+  return self._backend.snapshot(self.path, to, not (options and options.check == false), self._patience)
 end
 
 --- Replaces the content by a snapshot's, which is checked first. Other connections see the old content or the new one.
@@ -198,31 +223,73 @@ end
 --- @param from string  path
 --- @return { bytes: integer, pages: integer }
 function Database:restore(from)
-  return await(raw.restore(from, self.path, self._patience))
+  return self._backend.restore(from, self.path, self._patience)
 end
 
 --- What the integrity check and the check of foreign keys find.
 --- @async
 --- @return { ok: boolean, problems: string[] }
 function Database:check()
-  local problems = await(raw.check(self.path, self._patience))
+  local problems = self._backend.check(self.path, self._patience)
   return { ok = #problems == 0, problems = problems }
 end
 
---- Which processes of this machine have a lock on it now, writers first.
+--- Which processes of its machine have a lock on it now, writers first.
 --- @async
 --- @return SqliteHolder[]
 function Database:holders()
-  return await(raw.holders(self.path))
+  return self._backend.holders(self.path)
+end
+
+--- What it takes on its disk, with its WAL, and what is left there.
+--- @async
+--- @return { bytes: integer, free: integer }
+function Database:space()
+  return self._backend.space(self.path)
 end
 
 --- False for a database that a plan would make.
 --- @return boolean
-function Database:is_open() return self._raw ~= nil end
+function Database:is_open() return self._connection ~= nil end
 
 --- Lets go of the connection.
 function Database:close()
-  if self._raw then self._raw:close() end
+  local connection = self._connection
+  self._connection = nil
+  if connection then connection:close() end
+  if self._closing then self._closing() end
+end
+
+local function check_mutex_name(name)
+  if type(name) ~= "string" or not name:match("^[%w_][%w_.-]*$") then
+    fail.usage(("sqlite.mutex: `%s` cannot be a name"):format(tostring(name)), { token = tostring(name) })
+  end
+end
+
+local function holding(acquire, fn)
+  local release = acquire(("%s since %s"):format(os.getenv("USER") or "somebody", os.date("!%Y-%m-%d %H:%M:%SZ")))
+  local function releasing(ok, ...)
+    release()
+    if not ok then error((...), 0) end
+    return ...
+  end
+  return releasing(pcall(fn))
+end
+
+--- Runs `fn` while we hold a lock of that name beside the database (the file PATH.NAME.lock): one at a time, from
+--- whatever machine or container. The kernel frees it when the holder ends, however it ends. Raises `sqlite.busy`,
+--- which says who holds it.
+--- @async
+--- @generic T
+--- @param name string  letters, digits, _, . and -
+--- @param fn fun(): T
+--- @param options? { patience?: string }
+--- @return T
+function Database:mutex(name, fn, options)
+  check_mutex_name(name)
+  local patience = patience_of(options, PATIENCE, "sqlite.mutex")
+  local path = ("%s.%s.lock"):format(self.path, name)
+  return holding(function(says) return self._backend.lock(path, says, patience) end, fn)
 end
 
 --- Runs `fn` while this process holds a lock of that name in the project's .deployrun/locks: one at a time on this
@@ -235,19 +302,12 @@ end
 --- @param options? { patience?: string }
 --- @return T
 function M.mutex(name, fn, options)
-  if type(name) ~= "string" or not name:match("^[%w_][%w_.-]*$") then
-    fail.usage(("sqlite.mutex: `%s` cannot be a name"):format(tostring(name)), { token = tostring(name) })
-  end
-  local says = ("%s since %s"):format(os.getenv("USER") or "somebody", os.date("!%Y-%m-%d %H:%M:%SZ"))
-  local lock = await(raw.mutex(name, says, patience_of(options, PATIENCE, "sqlite.mutex")))
-  local function releasing(ok, ...)
-    lock:release()
-    if not ok then error((...), 0) end
-    return ...
-  end
-  return releasing(pcall(fn))
+  check_mutex_name(name)
+  local patience = patience_of(options, PATIENCE, "sqlite.mutex")
+  return holding(function(says) return here.mutex(name, says, patience) end, fn)
 end
 
-door.guard("sqlite", Database, { reads = { "query", "wait_free", "check", "holders" }, free = { "close", "is_open" } })
+door.guard("sqlite", Database, { reads = { "query", "wait_free", "check", "holders", "space", "was_done" },
+  free = { "close", "is_open" } })
 
 return M

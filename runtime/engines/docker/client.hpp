@@ -80,6 +80,8 @@ class Client {
   /// Round trips so far.
   std::uint64_t requests() const noexcept { return requests_; }
 
+  /// Where the engine listens.
+  const Endpoint& endpoint() const noexcept { return endpoint_; }
   http::Client& http() noexcept { return http_; }
   http::Request request(const Ask& ask);
   core::Error refused(const Ask& ask, const http::Reply& reply) const;

@@ -2,67 +2,12 @@
 
 #include <utility>
 
+#include "sqlite/once.hpp"
 #include "sqlite/patient.hpp"
-#include "sqlite/place.hpp"
 
 namespace deployrun::sqlite {
 
 namespace {
-
-std::size_t size_of(const Value& value) {
-  const auto* text = std::get_if<std::string>(&value);
-  return text == nullptr ? sizeof value : text->size();
-}
-
-core::Result<core::Unit> bind(Statement& statement, const Values& values) {
-  if (const auto* named = std::get_if<1>(&values)) {
-    if (named->size() != static_cast<std::size_t>(statement.parameters())) {
-      return core::usage("sqlite: the statement takes " + std::to_string(statement.parameters()) + " values, got " +
-                         std::to_string(named->size()));
-    }
-    return statement.bind_named(*named);
-  }
-  const auto& list = std::get<0>(values);
-  if (list.size() != static_cast<std::size_t>(statement.parameters())) {
-    return core::usage("sqlite: the statement takes " + std::to_string(statement.parameters()) + " values, got " +
-                       std::to_string(list.size()));
-  }
-  return statement.bind(list);
-}
-
-enum class Wish { read, change };
-
-core::Result<Rows> run_statement(Database& database, const std::string& sql, const Values& values, Wish wish) {
-  auto statement = database.prepare(sql);
-  if (!statement) return std::move(statement).error();
-  if (wish == Wish::read && !statement->reads()) {
-    core::Error refused = core::usage("sqlite.query: the statement changes the database");
-    refused.hint = "use run, execute or exclusive: a plan does not make changes";
-    return refused;
-  }
-  if (auto bound = bind(*statement, values); !bound) return std::move(bound).error();
-  Rows found;
-  for (int column = 0; column < statement->columns(); ++column) found.columns.push_back(statement->column_name(column));
-  std::size_t bytes = 0;
-  for (;;) {
-    auto more = statement->step();
-    if (!more) return std::move(more).error();
-    if (!*more) break;
-    std::vector<Value> row;
-    for (int column = 0; column < statement->columns(); ++column) {
-      row.push_back(statement->value(column));
-      bytes += size_of(row.back());
-    }
-    found.rows.push_back(std::move(row));
-    if (found.rows.size() > Connection::kMostRows || bytes > Connection::kMostBytes) {
-      return core::Error{.kind = "sqlite.too_large",
-                         .message = "the answer of " + database.path() + " has more than 100,000 rows or 64 MiB",
-                         .hint = "ask for less: LIMIT, or an aggregate"};
-    }
-  }
-  found.changes = sqlite3_changes64(database.raw());
-  return found;
-}
 
 /// A pool job that looks at a flag between its steps.
 template <class T>
@@ -82,18 +27,12 @@ class Stoppable final : public core::Operation<T> {
   core::PoolJob<T> job_;
 };
 
-core::Error with_holders(const std::string& path, core::Error error) {
-  auto real = check_place(path);
-  if (real) add_holders(error, find_holders(*real));
-  return error;
-}
-
 template <class T>
 Op<T> patient_job(core::Loop& loop, const std::string& path, core::Milliseconds patience,
                   std::function<core::Result<T>(const Stop&)> work) {
   return std::make_unique<Patient<T>>(
       loop, path, patience, [&loop, work = std::move(work)] { return std::make_unique<Stoppable<T>>(loop, work); },
-      [path](core::Error error) { return with_holders(path, std::move(error)); });
+      [path](core::Error error) { return name_holders(path, std::move(error)); });
 }
 
 }  // namespace
@@ -126,7 +65,7 @@ Op<T> Connection::patiently(core::Milliseconds patience, std::function<core::Res
       [serial = serial_, database = database_, work = std::move(work)] {
         return serial->run<T>([database, work] { return work(*database); });
       },
-      [path = path_](core::Error error) { return with_holders(path, std::move(error)); });
+      [path = path_](core::Error error) { return name_holders(path, std::move(error)); });
 }
 
 Op<Rows> Connection::query(std::string sql, Values values) {
@@ -160,6 +99,16 @@ Op<core::Unit> Connection::rollback() {
     if (sqlite3_get_autocommit(database->raw()) != 0) return core::Unit{};
     return database->execute("ROLLBACK");
   });
+}
+
+Op<bool> Connection::was_done(std::string key) {
+  return patiently<bool>(patience_,
+                         [key = std::move(key)](Database& database) { return sqlite::was_done(database, key); });
+}
+
+Op<core::Unit> Connection::mark_done(std::string key) {
+  return patiently<core::Unit>(patience_,
+                               [key = std::move(key)](Database& database) { return sqlite::mark_done(database, key); });
 }
 
 Op<Copied> take_snapshot(core::Loop& loop, std::string from, std::string to, bool check, core::Milliseconds patience) {
@@ -198,6 +147,10 @@ Op<std::vector<Holder>> list_holders(core::Loop& loop, std::string path) {
         if (!real) return std::move(real).error();
         return find_holders(*real);
       });
+}
+
+Op<Space> look_at_space(core::Loop& loop, std::string path) {
+  return std::make_unique<core::PoolJob<Space>>(loop, [path = std::move(path)] { return space_of(path); });
 }
 
 }  // namespace deployrun::sqlite

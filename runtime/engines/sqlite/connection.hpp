@@ -5,25 +5,16 @@
 
 #include <memory>
 #include <string>
-#include <variant>
 #include <vector>
 
 #include "core/operation.hpp"
 #include "sqlite/backup.hpp"
-#include "sqlite/database.hpp"
 #include "sqlite/holders.hpp"
+#include "sqlite/place.hpp"
+#include "sqlite/rows.hpp"
 #include "sqlite/serial.hpp"
 
 namespace deployrun::sqlite {
-
-struct Rows {
-  std::vector<std::string> columns;
-  std::vector<std::vector<Value>> rows;
-  std::int64_t changes = 0;  ///< rows that the statement inserted, changed or removed
-};
-
-/// By position, or by name without its mark.
-using Values = std::variant<std::vector<Value>, std::vector<std::pair<std::string, Value>>>;
 
 struct ConnectionOptions {
   bool create = false;
@@ -36,14 +27,10 @@ using Op = std::unique_ptr<core::Operation<T>>;
 
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  static constexpr std::size_t kMostRows = 100'000;
-  static constexpr std::size_t kMostBytes = 64U << 20U;
-
   /// Completes with a connection; kinds of check_place and of Database::open.
   static Op<std::shared_ptr<Connection>> open(core::Loop& loop, std::string path, ConnectionOptions options);
 
-  /// One statement that reads; `usage` for one that would change something, and where the values do not fit.
-  /// `sqlite.too_large` beyond kMostRows or kMostBytes, `sqlite.busy` once the patience has passed.
+  /// One statement that reads; kinds of run_statement, and `sqlite.busy` once the patience has passed.
   Op<Rows> query(std::string sql, Values values);
   /// One statement that may change something; with rows where it gives some (RETURNING).
   Op<Rows> run(std::string sql, Values values);
@@ -56,6 +43,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Op<core::Unit> commit();
   /// Does nothing where there is no transaction any more.
   Op<core::Unit> rollback();
+
+  /// once.hpp's.
+  Op<bool> was_done(std::string key);
+  Op<core::Unit> mark_done(std::string key);
 
   const std::string& path() const noexcept { return path_; }
 
@@ -76,5 +67,6 @@ Op<Copied> take_snapshot(core::Loop& loop, std::string from, std::string to, boo
 Op<Copied> restore_snapshot(core::Loop& loop, std::string from, std::string to, core::Milliseconds patience);
 Op<std::vector<std::string>> check_database(core::Loop& loop, std::string path, core::Milliseconds patience);
 Op<std::vector<Holder>> list_holders(core::Loop& loop, std::string path);
+Op<Space> look_at_space(core::Loop& loop, std::string path);
 
 }  // namespace deployrun::sqlite

@@ -11,8 +11,8 @@
 #include <variant>
 #include <vector>
 
-#include "core/loop.hpp"
 #include "core/result.hpp"
+#include "core/time.hpp"
 #include "sqlite/handles.hpp"
 
 namespace deployrun::sqlite {

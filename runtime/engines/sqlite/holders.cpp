@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "core/text.hpp"
+#include "sqlite/place.hpp"
 
 namespace deployrun::sqlite {
 
@@ -138,6 +139,11 @@ void add_holders(core::Error& error, const std::vector<Holder>& holders) {
   error.details["holder_pid"] = first.pid;
   error.details["holder_command"] = first.command;
   error.details["holder_container"] = first.container;
+}
+
+core::Error name_holders(const std::string& path, core::Error error) {
+  if (auto real = check_place(path)) add_holders(error, find_holders(*real));
+  return error;
 }
 
 }  // namespace deployrun::sqlite

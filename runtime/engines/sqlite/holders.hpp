@@ -26,5 +26,7 @@ std::string describe(const Holder& holder);
 
 /// Names the first holder in the message, and carries `holder_pid`, `holder_command`, `holder_container`.
 void add_holders(core::Error& error, const std::vector<Holder>& holders);
+/// The same for whoever has a lock on the database at `path` now.
+core::Error name_holders(const std::string& path, core::Error error);
 
 }  // namespace deployrun::sqlite

@@ -2,14 +2,12 @@
 // busy_timeout would hold a pool thread, could not be cancelled, and hands a lock over in 15 ms instead of one.
 #pragma once
 
-#include <algorithm>
 #include <functional>
 #include <memory>
 #include <string>
 
-#include "core/duration.hpp"
 #include "core/pool.hpp"
-#include "sqlite/holders.hpp"
+#include "sqlite/patience.hpp"
 
 namespace deployrun::sqlite {
 
@@ -61,12 +59,10 @@ class Patient final : public core::Operation<T> {
     if (result.ok() || !result.error().is("sqlite.busy") || cancelled_) return finish(std::move(result));
     ++attempts_;
     if (waited() >= patience_) return give_up(std::move(result).error());
-    // One millisecond at first, so that a lock is handed over at once; rarely when it takes long.
-    pause_.start(core::Milliseconds(std::clamp(attempts_ / 20, 1, 50)), [this] { attempt(); });
+    pause_.start(pause_after(attempts_), [this] { attempt(); });
   }
   void give_up(core::Error error) {
-    error.message = what_ + " was busy for " + core::format_duration(waited());
-    error.details["waited_ms"] = static_cast<std::int64_t>(waited().count());
+    error = busy_for(what_, waited(), std::move(error));
     looking_ = std::make_unique<core::PoolJob<Explained>>(
         loop_, [explain = explain_, error = std::move(error)]() -> core::Result<Explained> {
           return Explained{explain(error)};

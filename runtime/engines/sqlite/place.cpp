@@ -1,5 +1,7 @@
 #include "sqlite/place.hpp"
 
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 
 #include <array>
@@ -60,6 +62,21 @@ core::Result<std::string> check_place(const std::string& path) {
     return refused;
   }
   return real.string();
+}
+
+core::Result<Space> space_of(const std::string& path) {
+  auto real = check_place(path);
+  if (!real) return std::move(real).error();
+  Space space;
+  for (const char* part : {"", "-wal", "-journal"}) {
+    struct stat file {};
+    if (::stat((*real + part).c_str(), &file) == 0) space.bytes += file.st_size;
+  }
+  struct statvfs disk {};
+  const std::string folder = std::filesystem::path(*real).parent_path().string();
+  if (::statvfs(folder.c_str(), &disk) != 0) return cannot_open(path, std::strerror(errno));
+  space.free = static_cast<std::int64_t>(disk.f_bavail) * static_cast<std::int64_t>(disk.f_frsize);
+  return space;
 }
 
 }  // namespace deployrun::sqlite

@@ -2,6 +2,9 @@
 
 local await = require("native.task").await
 local fail = require "native.fail"
+local task = require "native.task"
+
+local REMOVAL = 30000  -- ms
 
 --- @class Docker
 local Docker = {}
@@ -60,6 +63,33 @@ function Docker:write(name, path, bytes, options)
   local entry = { name = file, bytes = bytes }
   for key, value in pairs(options or {}) do entry[key] = value end
   await(self._raw:put_archive(name, folder, { entry }))
+end
+
+--- Makes a container for as long as somebody talks to the program in it, puts files into it and starts it. Not behind
+--- the door: what it does is behind a door of its own, and it leaves nothing.
+--- @async
+--- @param spec ContainerSpec  its program ends with its input; `interactive` and `auto_remove` are seen to
+--- @param entries table       as for `put_archive`, below /
+--- @return { id: string, dial: userdata }  dial: to its input and output
+function Docker:_start_helper(spec, entries)
+  spec.interactive, spec.auto_remove = true, true
+  local id = await(self._raw:create(spec)).id
+  local ok, err = pcall(function()
+    await(self._raw:put_archive(id, "/", entries))
+    await(self._raw:start(id))
+  end)
+  if not ok then
+    task.shielded(REMOVAL, "the removal of a helper", function() self:_remove_helper(id) end)
+    error(err, 0)
+  end
+  return { id = id, dial = self._raw:attach(id) }
+end
+
+--- Removes one that did not go by itself.
+--- @async
+--- @param id string
+function Docker:_remove_helper(id)
+  pcall(await, self._raw:remove(id, { force = true }))
 end
 
 return Docker

@@ -1,0 +1,84 @@
+// What can be asked of the agent: databases, transactions, copies, mutexes. Runs on worker threads; connections and
+// mutexes are known by numbers, and one connection is used by one request at a time.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "agent/protocol.hpp"
+#include "core/file_lock.hpp"
+#include "params.hpp"
+#include "sqlite/backup.hpp"
+
+namespace deployrun::agent {
+
+/// A request that is being worked on, as the thread that reads sees it.
+class Cancellation {
+ public:
+  const sqlite::Stop& stop() const noexcept { return stop_; }
+  /// Stops what can be stopped: waiting at once, a statement soon, a copy at its next step. The first reason counts.
+  void cancel(core::Error why);
+  core::Error why() const;
+
+ private:
+  friend class Requests;
+  sqlite::Stop stop_{false};
+  mutable std::mutex mutex_;
+  core::Error why_;
+  sqlite3* running_ = nullptr;  // where a statement is running
+};
+
+class Requests {
+ public:
+  /// What `method` gives. Kinds of the sqlite module, `usage`, `agent.method` for a method that does not exist,
+  /// `cancelled`, and what the cancellation says.
+  core::Result<Json> answer(const std::string& method, const Json& params, Cancellation& cancellation);
+  /// Rolls back every transaction and frees every mutex.
+  void close_all();
+
+ private:
+  struct Connection {
+    std::mutex busy;
+    std::string path;
+    core::Milliseconds patience{};
+    sqlite::Database database;
+  };
+  using Call = core::Result<Json> (Requests::*)(Params&, Cancellation&);
+  static const std::map<std::string, Call, std::less<>>& calls();
+
+  core::Result<Json> open(Params& params, Cancellation& cancellation);
+  core::Result<Json> query(Params& params, Cancellation& cancellation);
+  core::Result<Json> run(Params& params, Cancellation& cancellation);
+  core::Result<Json> execute(Params& params, Cancellation& cancellation);
+  core::Result<Json> begin(Params& params, Cancellation& cancellation);
+  core::Result<Json> commit(Params& params, Cancellation& cancellation);
+  core::Result<Json> rollback(Params& params, Cancellation& cancellation);
+  core::Result<Json> was_done(Params& params, Cancellation& cancellation);
+  core::Result<Json> mark_done(Params& params, Cancellation& cancellation);
+  core::Result<Json> close(Params& params, Cancellation& cancellation);
+  core::Result<Json> wait_free(Params& params, Cancellation& cancellation);
+  core::Result<Json> snapshot(Params& params, Cancellation& cancellation);
+  core::Result<Json> restore(Params& params, Cancellation& cancellation);
+  core::Result<Json> check(Params& params, Cancellation& cancellation);
+  core::Result<Json> holders(Params& params, Cancellation& cancellation);
+  core::Result<Json> space(Params& params, Cancellation& cancellation);
+  core::Result<Json> lock(Params& params, Cancellation& cancellation);
+  core::Result<Json> unlock(Params& params, Cancellation& cancellation);
+
+  core::Result<Json> statement(Params& params, Cancellation& cancellation, sqlite::Wish wish);
+  std::shared_ptr<Connection> connection(Params& params);
+  /// `work` on the connection, patiently.
+  template <class Work>
+  core::Result<Json> on_connection(Connection& connection, core::Milliseconds patience, Cancellation& cancellation,
+                                   Work work);
+
+  std::mutex mutex_;
+  std::int64_t last_ = 0;
+  std::map<std::int64_t, std::shared_ptr<Connection>> connections_;
+  std::map<std::int64_t, std::shared_ptr<core::FileLock>> locks_;
+};
+
+}  // namespace deployrun::agent

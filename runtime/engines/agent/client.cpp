@@ -1,0 +1,265 @@
+#include "agent/client.hpp"
+
+#include <utility>
+#include <vector>
+
+namespace deployrun::agent {
+
+class Client::Call final : public core::Operation<Json> {
+ public:
+  Call(std::shared_ptr<Client> client, std::string method, Json params)
+      : client_(std::move(client)), method_(std::move(method)), params_(std::move(params)) {}
+  ~Call() override {
+    if (done_) client_->forget(id_);
+  }
+  void start(Done done) override {
+    if (client_->lost_) return done(*client_->lost_);
+    done_ = std::move(done);
+    id_ = client_->send(method_, std::move(params_), [this](core::Result<Json> result) {
+      const auto finished = std::exchange(done_, nullptr);
+      finished(std::move(result));
+    });
+  }
+  void cancel() noexcept override {
+    if (!done_) return;
+    client_->forget(id_);
+    const auto finished = std::exchange(done_, nullptr);
+    finished(core::cancelled());
+  }
+
+ private:
+  std::shared_ptr<Client> client_;
+  std::string method_;
+  Json params_;
+  std::int64_t id_ = 0;
+  Done done_;
+};
+
+class Client::RowsCall final : public core::Operation<sqlite::Rows> {
+ public:
+  explicit RowsCall(Op<Json> call) : call_(std::move(call)) {}
+  void start(Done done) override {
+    call_->start([done = std::move(done)](core::Result<Json> result) {
+      if (!result) return done(std::move(result).error());
+      done(rows_of(*result));
+    });
+  }
+  void cancel() noexcept override { call_->cancel(); }
+
+ private:
+  Op<Json> call_;
+};
+
+class Client::Connect final : public core::Operation<std::shared_ptr<Client>> {
+ public:
+  Connect(core::Loop& loop, core::Dial dial, ClientOptions options)
+      : dial_(std::move(dial)), client_(new Client(loop, std::move(options))) {}
+
+  void start(Done done) override {
+    done_ = std::move(done);
+    auto token = dial_([this](core::Result<std::unique_ptr<core::Stream>> stream) { dialled(std::move(stream)); });
+    if (done_ && !hello_) dialling_ = std::move(token);
+  }
+  void cancel() noexcept override {
+    if (!done_) return;
+    dialling_.reset();
+    hello_.reset();
+    client_->close();
+    finish(core::cancelled());
+  }
+
+ private:
+  void dialled(core::Result<std::unique_ptr<core::Stream>> stream) {
+    if (!stream) return finish(std::move(stream).error());
+    client_->adopt(std::move(*stream));
+    hello_ = client_->call("hello", Json{{"protocol", kProtocol}});
+    hello_->start([this](core::Result<Json> said) {
+      if (said) {
+        client_->hello_ = std::move(*said);
+        return finish(client_);
+      }
+      // It never was there: what the dial says counts, not that a line was lost.
+      core::Error why = std::move(said).error();
+      finish(why.is("agent.lost") && why.cause ? core::Error(*why.cause) : std::move(why));
+    });
+  }
+  void finish(core::Result<std::shared_ptr<Client>> result) {
+    const auto finished = std::exchange(done_, nullptr);
+    if (finished) finished(std::move(result));
+  }
+
+  core::Dial dial_;
+  std::shared_ptr<Client> client_;
+  std::shared_ptr<void> dialling_;
+  Op<Json> hello_;
+  Done done_;
+};
+
+Op<std::shared_ptr<Client>> Client::connect(core::Loop& loop, core::Dial dial, ClientOptions options) {
+  return std::make_unique<Connect>(loop, std::move(dial), std::move(options));
+}
+
+Client::Client(core::Loop& loop, ClientOptions options) : loop_(loop), options_(std::move(options)), heartbeat_(loop) {}
+
+Client::~Client() {
+  waiting_.clear();
+  close();
+}
+
+Op<Json> Client::call(std::string method, Json params) {
+  return std::make_unique<Call>(shared_from_this(), std::move(method), std::move(params));
+}
+
+Op<sqlite::Rows> Client::rows(std::string method, std::int64_t connection, std::string sql,
+                              const sqlite::Values& values) {
+  Json params{{"connection", connection}, {"sql", std::move(sql)}, {"values", to_json(values)}};
+  return std::make_unique<RowsCall>(call(std::move(method), std::move(params)));
+}
+
+void Client::close() noexcept {
+  heartbeat_.cancel();
+  if (!lost_) {
+    lost_ = std::make_shared<core::Error>(
+        core::Error{.kind = "agent.lost", .message = "deployrun-agent: it was let go", .host = options_.host});
+  }
+  const auto stream = std::exchange(stream_, nullptr);
+  if (stream) stream->close();
+  for (auto& [id, done] : std::exchange(waiting_, {})) {
+    if (done) done(*lost_);
+  }
+}
+
+void Client::adopt(std::unique_ptr<core::Stream> stream) {
+  stream_ = std::move(stream);
+  heard_ = core::Loop::now();
+  beat();
+  read_next();
+}
+
+std::int64_t Client::send(const std::string& method, Json params, Done done) {
+  const std::int64_t id = ++last_;
+  waiting_[id] = std::move(done);
+  Json message{{"id", id}, {"method", method}, {"params", std::move(params)}};
+  push(message);
+  return id;
+}
+
+/// Nobody waits for it any more: the agent is told, and its answer is only looked through for what is to be given back.
+void Client::forget(std::int64_t id) {
+  const auto found = waiting_.find(id);
+  if (found == waiting_.end()) return;
+  found->second = nullptr;
+  if (alive()) push(Json{{"id", ++last_}, {"method", "cancel"}, {"params", {{"id", id}}}});
+}
+
+void Client::push(const Json& message) {
+  if (!alive()) return;
+  std::string line = json::dump(message);
+  if (line.size() > kLongestRequest) {
+    // On the next turn: whoever sends does not know the request's number yet.
+    loop_.defer([weak = weak_from_this(), id = message.value("id", std::int64_t{0})] {
+      const auto self = weak.lock();
+      if (!self) return;
+      auto request = self->waiting_.extract(id);
+      if (!request || !request.mapped()) return;
+      request.mapped()(core::Error{
+          .kind = "sqlite.too_large", .message = "the request has more than 8 MiB", .host = self->options_.host});
+    });
+    return;
+  }
+  outgoing_.push_back(std::move(line) + "\n");
+  write_next();
+}
+
+void Client::write_next() {
+  if (writing_ || outgoing_.empty() || !alive()) return;
+  writing_ = true;
+  std::string all;
+  for (std::string& line : outgoing_) all += line;
+  outgoing_.clear();
+  stream_->write(std::move(all), [weak = weak_from_this()](core::Result<core::Unit> written) {
+    const auto self = weak.lock();
+    if (!self) return;
+    self->writing_ = false;
+    // Why it broke is what the reading end tells.
+    if (written) self->write_next();
+  });
+}
+
+void Client::read_next() {
+  if (!alive()) return;
+  stream_->read([weak = weak_from_this()](core::Result<std::string> bytes) {
+    const auto self = weak.lock();
+    if (!self) return;
+    if (!bytes) return self->fail(std::move(bytes).error());
+    if (bytes->empty()) return self->fail({.kind = "agent.ended", .message = "its output ended"});
+    self->heard_ = core::Loop::now();
+    self->take(*bytes);
+    self->read_next();
+  });
+}
+
+void Client::take(std::string_view bytes) {
+  while (!bytes.empty() && alive()) {
+    const std::size_t end = bytes.find('\n');
+    open_ += bytes.substr(0, end);
+    if (open_.size() > kLongestAnswer) return fail(protocol_error("a line is longer than 64 MiB"));
+    if (end == std::string_view::npos) return;
+    take_line(std::exchange(open_, {}));
+    bytes.remove_prefix(end + 1);
+  }
+}
+
+void Client::take_line(std::string_view line) {
+  auto message = parse_answer(line);
+  if (!message || !message->is_object()) return fail(protocol_error("its answer is no JSON object"));
+  const auto id = message->find("id");
+  const auto result = message->find("result");
+  const auto error = message->find("error");
+  if (message->contains("beat")) return;
+  if (id == message->end() || !id->is_number_integer()) {
+    return fail(error == message->end() ? protocol_error("an answer without an id") : error_of(*error));
+  }
+  const auto found = waiting_.find(id->get<std::int64_t>());
+  if (found == waiting_.end()) return;  // to a `cancel`
+  const auto done = std::move(found->second);
+  waiting_.erase(found);
+  if (result != message->end()) {
+    if (done) return done(std::move(*result));
+    return give_back(*result);
+  }
+  core::Error why = error == message->end() ? protocol_error("an answer without a result") : error_of(*error);
+  why.host = options_.host;
+  if (done) done(std::move(why));
+}
+
+void Client::give_back(const Json& result) {
+  if (!result.is_object()) return;
+  for (const auto& [name, method] : {std::pair{"connection", "close"}, std::pair{"lock", "unlock"}}) {
+    const auto number = result.find(name);
+    if (number != result.end()) push(Json{{"id", ++last_}, {"method", method}, {"params", {{name, *number}}}});
+  }
+}
+
+void Client::beat() {
+  if (core::Loop::now() - heard_ >= options_.lease) {
+    return fail({.kind = "timeout", .message = "nothing was heard of it any more"});
+  }
+  push(Json{{"beat", ++beats_}});
+  heartbeat_.start(options_.lease / 3, [weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->beat();
+  });
+}
+
+void Client::fail(core::Error why) {
+  if (lost_) return;
+  core::Error error{.kind = "agent.lost",
+                    .message = "deployrun-agent is lost: " + why.message,
+                    .hint = "its transactions are rolled back and its locks are free",
+                    .host = options_.host};
+  lost_ = std::make_shared<core::Error>(core::wrap(std::move(error), std::move(why)));
+  const auto self = shared_from_this();  // somebody's answer may let go of us
+  close();
+}
+
+}  // namespace deployrun::agent

@@ -1,0 +1,82 @@
+// deployrun's end of the line to one agent (protocol.hpp), whatever carries it: an SSH channel, a container, a process.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "agent/protocol.hpp"
+#include "core/loop.hpp"
+#include "core/operation.hpp"
+#include "core/stream.hpp"
+
+namespace deployrun::agent {
+
+template <class T>
+using Op = std::unique_ptr<core::Operation<T>>;
+
+struct ClientOptions {
+  std::string host;                  ///< whose errors these are
+  core::Milliseconds lease{kLease};  ///< an agent that is not heard for this long is lost
+};
+
+/// Several requests may be in flight. With the client (its `close`, its destruction) the agent ends, its transactions
+/// are rolled back and its locks are free.
+///
+/// Kinds: the agent's (sqlite.*, `usage`, `timeout`), `agent.lost` (it ended or is not heard any more; the cause says
+/// more), `agent.protocol`, `cancelled`.
+class Client : public std::enable_shared_from_this<Client> {
+ public:
+  /// Dials and says hello. Where that fails, what the dial says: `ssh.exec` with the code of what was to start it.
+  static Op<std::shared_ptr<Client>> connect(core::Loop& loop, core::Dial dial, ClientOptions options);
+  ~Client();
+
+  /// The request is sent when the operation starts. Cancelled, the agent is told to stop, and what it made meanwhile (a
+  /// connection, a lock) is given back.
+  Op<Json> call(std::string method, Json params);
+  /// `query` or `run` on a connection.
+  Op<sqlite::Rows> rows(std::string method, std::int64_t connection, std::string sql, const sqlite::Values& values);
+
+  /// What it said of itself: `version`, `arch`, `sqlite`, `pid`, `lease_ms`, `now_ms` (its clock at that moment).
+  const Json& hello() const noexcept { return hello_; }
+  bool alive() const noexcept { return stream_ != nullptr && !lost_; }
+  /// Why it is lost, where it is.
+  const std::shared_ptr<const core::Error>& lost() const noexcept { return lost_; }
+  void close() noexcept;
+
+ private:
+  class Call;
+  class Connect;
+  class RowsCall;
+  using Done = std::function<void(core::Result<Json>)>;
+
+  Client(core::Loop& loop, ClientOptions options);
+  void adopt(std::unique_ptr<core::Stream> stream);
+  std::int64_t send(const std::string& method, Json params, Done done);
+  void forget(std::int64_t id);
+  void push(const Json& message);
+  void write_next();
+  void read_next();
+  void take(std::string_view bytes);
+  void take_line(std::string_view line);
+  void give_back(const Json& result);
+  void beat();
+  void fail(core::Error why);
+
+  core::Loop& loop_;
+  ClientOptions options_;
+  std::unique_ptr<core::Stream> stream_;
+  Json hello_;
+  std::shared_ptr<const core::Error> lost_;
+  std::int64_t last_ = 0;
+  std::map<std::int64_t, Done> waiting_;  // an empty one: nobody waits any more
+  std::deque<std::string> outgoing_;
+  bool writing_ = false;
+  std::string open_;  // a line whose end has not come
+  core::Instant heard_{};
+  core::Timer heartbeat_;
+  std::int64_t beats_ = 0;
+};
+
+}  // namespace deployrun::agent

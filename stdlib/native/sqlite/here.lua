@@ -1,0 +1,51 @@
+--- Databases of this machine, for native/sqlite.lua: the native calls, each awaited.
+
+local await = require("native.task").await
+local raw = require "native.sqlite.raw"
+
+local M = {}
+
+local Connection = {}
+Connection.__index = Connection
+
+for _, name in ipairs { "query", "run", "execute", "begin", "commit", "rollback", "was_done", "mark_done" } do
+  Connection[name] = function(self, ...) return await(self._raw[name](self._raw, ...)) end
+end
+
+function Connection:close() self._raw:close() end
+
+--- @see SqliteBackend.open
+function M.open(path, options, patience)
+  options.patience = patience
+  return setmetatable({ _raw = await(raw.open(path, options)) }, Connection)
+end
+
+--- @see SqliteBackend.wait_free
+function M.wait_free(path, patience)
+  local connection = M.open(path, {}, patience)
+  local ok, err = pcall(connection.begin, connection, false, patience)
+  pcall(connection.rollback, connection)
+  connection:close()
+  if not ok then error(err, 0) end
+end
+
+for _, name in ipairs { "snapshot", "restore", "check", "holders", "space" } do
+  M[name] = function(...) return await(raw[name](...)) end
+end
+
+local function releaser(lock)
+  return function() lock:release() end
+end
+
+--- @see SqliteBackend.lock
+function M.lock(path, says, patience) return releaser(await(raw.lock(path, says, patience))) end
+
+--- One of the project's .deployrun/locks.
+--- @async
+--- @param name string
+--- @param says string
+--- @param patience number
+--- @return fun() release
+function M.mutex(name, says, patience) return releaser(await(raw.mutex(name, says, patience))) end
+
+return M
