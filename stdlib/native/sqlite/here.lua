@@ -14,13 +14,20 @@ end
 
 function Connection:close() self._raw:close() end
 
---- @see SqliteBackend.open
+--- @async
+--- @param path string
+--- @param options table    as `deploy.sqlite.open`
+--- @param patience number  ms
+--- @return table connection
 function M.open(path, options, patience)
   options.patience = patience
   return setmetatable({ _raw = await(raw.open(path, options)) }, Connection)
 end
 
---- @see SqliteBackend.wait_free
+--- Returns when nobody writes to a database; raises `sqlite.busy`.
+--- @async
+--- @param path string
+--- @param patience number  ms
 function M.wait_free(path, patience)
   local connection = M.open(path, {}, patience)
   local ok, err = pcall(connection.begin, connection, false, patience)
@@ -37,7 +44,12 @@ local function releaser(lock)
   return function() lock:release() end
 end
 
---- @see SqliteBackend.lock
+--- The lock on a file, for as long as it is not released.
+--- @async
+--- @param path string
+--- @param says string      what others are told of the holder
+--- @param patience number  ms
+--- @return fun() release
 function M.lock(path, says, patience) return releaser(await(raw.lock(path, says, patience))) end
 
 --- One of the project's .deployrun/locks.
