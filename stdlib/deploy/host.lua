@@ -389,7 +389,7 @@ end
 
 --- A database of this server, with the calls of `deploy.sqlite`: a path there; or one in a volume, reached through a
 --- throw-away container of the app's own image (nothing has to be in it); or in what a container has mounted. Relative
---- paths begin at the login user's home, in a volume at its root. `close` ends such a container, and the run's end does.
+--- paths begin at the login user's home, in a volume at its root. `close` ends such a container, as does a run's end.
 --- Raises `agent.arch`, `agent.delivery`, `agent.start`, `agent.lost` and what `deploy.sqlite.open` raises.
 --- @async
 --- @param place string|{ path: string, volume?: string, image?: string, container?: string, user?: string }
