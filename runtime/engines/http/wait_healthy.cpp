@@ -36,7 +36,8 @@ void WaitHealthy::attempt() {
     asking_ = false;
     call_.reset();
     last_status_ = 0;
-    failed("no answer within " + core::format_duration(patience_.attempt_timeout), patience_.interval);
+    failed("no answer within " + core::format_duration(patience_.attempt_timeout),
+           delay(patience_.interval, patience_.share));
   });
   call_->start([this](core::Result<Reply> reply) { answered(std::move(reply)); });
 }
@@ -53,15 +54,17 @@ void WaitHealthy::answered(core::Result<Reply> reply) {
     const std::string prefix = request_.method + " " + shown_url(request_.url) + ": ";
     if (text.rfind(prefix, 0) == 0) text.erase(0, prefix.size());
     if (error.cause) text += ": " + error.cause->message;
-    if (!error.is("http.connect")) return failed(excerpt(text), patience_.interval);
+    if (!error.is("http.connect")) return failed(excerpt(text), delay(patience_.interval, patience_.share));
     const auto spent = std::chrono::duration_cast<core::Milliseconds>(core::Loop::now() - asked_);
-    return failed(excerpt(text), std::min(patience_.refused_interval, patience_.interval), spent);
+    const auto pause = delay(std::min(patience_.refused_interval, patience_.interval), patience_.refused_share);
+    return failed(excerpt(text), std::max(pause - spent, core::Milliseconds(0)));
   }
   last_status_ = reply->status;
   const auto why = unmet(expectation_, *reply);
   if (why) {
     const bool only_status = why->rfind("status ", 0) == 0;
-    return failed(only_status ? summary(*reply) : summary(*reply) + ": " + *why, patience_.interval);
+    return failed(only_status ? summary(*reply) : summary(*reply) + ": " + *why,
+                  delay(patience_.interval, patience_.share));
   }
   history_.add(elapsed_ms(), std::to_string(reply->status) + " healthy");
   if (++in_a_row_ < patience_.successes) {
@@ -70,18 +73,18 @@ void WaitHealthy::answered(core::Result<Reply> reply) {
   finish(Healthy{std::move(*reply), history_.attempts(), elapsed_ms(), history_.text()});
 }
 
-void WaitHealthy::failed(std::string text, core::Milliseconds interval, core::Milliseconds spent) {
+void WaitHealthy::failed(std::string text, core::Milliseconds wait) {
   in_a_row_ = 0;
   history_.add(elapsed_ms(), std::move(text));
   if (patience_.on_failure) {
     const auto took = std::chrono::duration<double, std::milli>(core::Loop::now() - asked_).count();
     patience_.on_failure(history_.attempts(), history_.last(), took);
   }
-  pause(std::max(delay(interval) - spent, core::Milliseconds(0)));
+  pause(wait);
 }
 
-core::Milliseconds WaitHealthy::delay(core::Milliseconds interval) const {
-  const core::Milliseconds grown(static_cast<std::int64_t>(elapsed_ms() * patience_.share));
+core::Milliseconds WaitHealthy::delay(core::Milliseconds interval, double share) const {
+  const core::Milliseconds grown(static_cast<std::int64_t>(elapsed_ms() * share));
   return std::clamp(grown, interval, std::max(interval, patience_.max_interval));
 }
 

@@ -18,9 +18,10 @@ struct Patience {
   /// pause enough.
   core::Milliseconds refused_interval{25};
   core::Milliseconds max_interval{2000};
-  double share = 0.1;   ///< of the time waited so far, between attempts: nobody waits much longer than it takes
-  double jitter = 0.2;  ///< each pause is up to this share shorter or longer
-  int successes = 1;    ///< in a row
+  double share = 0.1;  ///< of the time waited so far, between attempts: nobody waits much longer than it takes
+  double refused_share = 0.025;  ///< instead, after a refused connection
+  double jitter = 0.2;           ///< each pause is up to this share shorter or longer
+  int successes = 1;             ///< in a row
   core::Milliseconds attempt_timeout{5000};
   std::optional<core::Milliseconds>
       within;              ///< in all; without it only the task's deadline ends the waiting, storyless
@@ -47,9 +48,8 @@ class WaitHealthy final : public core::Operation<Healthy> {
  private:
   void attempt();
   void answered(core::Result<Reply> reply);
-  /// Asks again after `interval`, of which `spent` has passed.
-  void failed(std::string text, core::Milliseconds interval, core::Milliseconds spent = core::Milliseconds(0));
-  core::Milliseconds delay(core::Milliseconds interval) const;
+  void failed(std::string text, core::Milliseconds wait);
+  core::Milliseconds delay(core::Milliseconds interval, double share) const;
   void pause(core::Milliseconds delay);
   void give_up();
   void finish(core::Result<Healthy> result);
