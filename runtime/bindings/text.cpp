@@ -5,6 +5,7 @@
 
 #include <array>
 
+#include "core/base64.hpp"
 #include "core/duration.hpp"
 #include "core/nearest.hpp"
 #include "core/quote.hpp"
@@ -73,7 +74,25 @@ int sha256(lua_State* L) {
   });
 }
 
+int base64_encode(lua_State* L) {
+  return lua::guard(L, [L] {
+    lua::push_string(L, core::base64_encode(lua::check_string(L, 1)));
+    return 1;
+  });
+}
+
+int base64_decode(lua_State* L) {
+  return lua::guard(L, [L] {
+    const auto bytes = core::base64_decode(lua::check_string(L, 1));
+    if (!bytes) return 0;
+    lua::push_string(L, *bytes);
+    return 1;
+  });
+}
+
 constexpr luaL_Reg kFunctions[] = {
+    {"base64_encode", base64_encode},
+    {"base64_decode", base64_decode},
     {"sha256", sha256},
     {"parse_duration", parse_duration},
     {"format_duration", format_duration},

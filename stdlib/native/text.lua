@@ -51,4 +51,14 @@ M.clean = raw.clean
 --- @return string hex
 M.sha256 = raw.sha256
 
+--- Base64 (RFC 4648 §4), padded, in one line.
+--- @param bytes string
+--- @return string
+M.base64_encode = raw.base64_encode
+
+--- What Base64 stands for; nil where it is none.
+--- @param text string
+--- @return string? bytes
+M.base64_decode = raw.base64_decode
+
 return M

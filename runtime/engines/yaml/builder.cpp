@@ -151,12 +151,20 @@ void Builder::put(Node node, const YAML::Mark& mark, YAML::anchor_t anchor) {
     put_key(std::move(node), mark);
   } else {
     frame.has_key = false;
-    if (frame.member.key == "<<" && frame.member.value.plain) {
-      frame.merges.push_back(std::move(node));
+    if (frame.member.key == "<<" && frame.member.plain) {
+      if (merge_ == Merge::in_order) {
+        merge_now(frame, std::move(node), mark);
+      } else {
+        frame.merges.push_back(std::move(node));
+      }
       return;
     }
     frame.member.value = std::move(node);
-    frame.node.members.push_back(std::move(frame.member));
+    if (merge_ == Merge::in_order) {
+      set_member(frame, std::move(frame.member));
+    } else {
+      frame.node.members.push_back(std::move(frame.member));
+    }
   }
 }
 
@@ -171,22 +179,43 @@ void Builder::put_key(Node key, const YAML::Mark& mark) {
     throw stopped;
   }
   frame.has_key = true;
-  frame.member = Member{key.scalar, line_of(mark), column_of(mark), {}};
-  frame.member.value.plain = key.plain;  // until the value comes: a quoted "<<" is an ordinary key
+  frame.member = Member{key.scalar, key.plain, line_of(mark), column_of(mark), {}};
 }
 
-/// `<<: *defaults` (YAML 1.1's merge key, which Compose and Kamal files use): own keys win, earlier mappings before
-/// later ones.
+std::vector<Node> Builder::mappings(Node source, const YAML::Mark& mark) {
+  std::vector<Node> all;
+  if (source.kind == Kind::sequence) {
+    all = std::move(source.items);
+  } else {
+    all.push_back(std::move(source));
+  }
+  for (const Node& mapping : all) {
+    if (mapping.kind != Kind::mapping) stop("yaml.parse", "'<<' merges mappings only", mark);
+  }
+  return all;
+}
+
+void Builder::set_member(Frame& frame, Member member) {
+  const auto [found, fresh] = frame.positions.emplace(member.key, frame.node.members.size());
+  if (fresh) {
+    frame.node.members.push_back(std::move(member));
+  } else {
+    frame.node.members[found->second] = std::move(member);
+  }
+}
+
+void Builder::merge_now(Frame& frame, Node source, const YAML::Mark& mark) {
+  std::vector<Node> all = mappings(std::move(source), mark);
+  // Of several the first one counts; so it comes last.
+  for (auto mapping = all.rbegin(); mapping != all.rend(); ++mapping) {
+    for (Member& member : mapping->members) set_member(frame, std::move(member));
+  }
+}
+
+/// `<<: *defaults` (YAML 1.1's merge key, which Compose files use): own keys win, earlier mappings before later ones.
 void Builder::merge(Frame& frame) {
   for (Node& source : frame.merges) {
-    std::vector<Node> all;
-    if (source.kind == Kind::sequence) {
-      all = std::move(source.items);
-    } else {
-      all.push_back(std::move(source));
-    }
-    for (Node& mapping : all) {
-      if (mapping.kind != Kind::mapping) stop("yaml.parse", "'<<' merges mappings only", frame.mark);
+    for (Node& mapping : mappings(std::move(source), frame.mark)) {
       for (Member& member : mapping.members) {
         if (!frame.lines.emplace(member.key, member.line).second) continue;
         frame.node.members.push_back(std::move(member));

@@ -19,7 +19,7 @@ struct Stopped {
 
 class Builder final : public YAML::EventHandler {
  public:
-  explicit Builder(const Limits& limits) : limits_(limits) {}
+  Builder(const Limits& limits, Merge merge) : limits_(limits), merge_(merge) {}
 
   void OnDocumentStart(const YAML::Mark&) override {}
   void OnDocumentEnd() override {}
@@ -44,8 +44,9 @@ class Builder final : public YAML::EventHandler {
     YAML::Mark mark;
     bool has_key = false;  // of a mapping: the next value belongs to `member`
     Member member;
-    std::map<std::string, std::size_t, std::less<>> lines;  // key → line, for duplicates
-    std::vector<Node> merges;                               // what stood behind `<<`
+    std::map<std::string, std::size_t, std::less<>> lines;      // key → line, for duplicates
+    std::vector<Node> merges;                                   // what stood behind `<<`
+    std::map<std::string, std::size_t, std::less<>> positions;  // key → member, where mappings merge in order
   };
   /// A finished anchor, with what an alias to it costs.
   struct Anchor {
@@ -61,10 +62,16 @@ class Builder final : public YAML::EventHandler {
   void put(Node node, const YAML::Mark& mark, YAML::anchor_t anchor);
   void put_key(Node key, const YAML::Mark& mark);
   void merge(Frame& frame);
+  /// The mappings that stand behind a `<<`, in the file's order.
+  static std::vector<Node> mappings(Node source, const YAML::Mark& mark);
+  /// Puts one behind `<<` in at once; what is there already is overwritten in its place, as Ruby's Hash does.
+  void merge_now(Frame& frame, Node source, const YAML::Mark& mark);
+  static void set_member(Frame& frame, Member member);
   void count(std::size_t nodes, std::size_t bytes, const YAML::Mark& mark);
   void check_depth(std::size_t depth, const YAML::Mark& mark) const;
 
   const Limits& limits_;
+  const Merge merge_;
   Node root_;
   std::vector<Frame> open_;
   std::map<YAML::anchor_t, Anchor> anchors_;

@@ -71,18 +71,18 @@ std::string Document::place(const Node& node) const {
   return source + ":" + std::to_string(node.line) + ":" + std::to_string(node.column);
 }
 
-core::Result<Document> parse(std::string_view text, std::string_view source, const Limits& limits) {
+core::Result<Document> parse(std::string_view text, std::string_view source, const Limits& limits, Merge merge) {
   if (text.size() > limits.bytes) {
     return at({.kind = "yaml.limit", .message = "larger than " + std::to_string(limits.bytes) + " bytes"}, source, 1,
               1);
   }
   if (auto bad = check_bytes(text, source, limits)) return std::move(*bad);
   std::istringstream stream{std::string(text)};
-  Builder builder(limits);
+  Builder builder(limits, merge);
   try {
     YAML::Parser parser(stream);
     if (parser.HandleNextDocument(builder)) {
-      Builder second(limits);
+      Builder second(limits, merge);
       if (parser.HandleNextDocument(second)) {
         const Node extra = second.take();
         return at({.kind = "yaml.parse", .message = "a second document; one is expected"}, source,

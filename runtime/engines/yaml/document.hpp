@@ -23,6 +23,10 @@ enum class Kind { null, scalar, sequence, mapping };
 
 struct Member;
 
+/// What a merge key (`<<`) does to keys that stand before it in the same mapping: nothing, or what Ruby's Psych does,
+/// for which a mapping is read from top to bottom and the later one wins.
+enum class Merge { own_keys_win, in_order };
+
 /// A value; aliases are expanded and merge keys (`<<`) applied. A value that came through an alias has the place of its
 /// anchor.
 struct Node {
@@ -41,6 +45,7 @@ struct Node {
 
 struct Member {
   std::string key;
+  bool plain = false;  ///< the key is unquoted
   std::size_t line = 0;
   std::size_t column = 0;
   Node value;
@@ -57,7 +62,8 @@ struct Document {
 /// One document. Kinds: `yaml.parse`, `yaml.limit`, `yaml.duplicate`, each with details `source`, `line`, `column`
 /// (both from 1, in characters) and a message that opens with `source:line:column: `; a duplicate names both lines
 /// (`first_line`).
-core::Result<Document> parse(std::string_view text, std::string_view source, const Limits& limits = {});
+core::Result<Document> parse(std::string_view text, std::string_view source, const Limits& limits = {},
+                             Merge merge = Merge::own_keys_win);
 
 /// By the core schema of YAML 1.2: null, booleans, integers (decimal, 0o, 0x), floats; everything else is text. `yes`,
 /// `on` and `1:30` are text. Integers beyond 64 bits become floats.

@@ -214,3 +214,30 @@ TEST_CASE("tags that would build objects are refused") {
   CHECK(message("a: !!int [1]").find("is not supported") != std::string::npos);
   CHECK(read("!!map {a: !!seq [1]}")["a"][0] == 1);
 }
+
+TEST_CASE("merge keys in the order of the file, as Ruby has them") {
+  const auto merged = [](std::string_view text) {
+    auto document = yaml::parse(text, "f.yml", {}, yaml::Merge::in_order);
+    if (!document.ok()) FAIL(document.error().message);
+    return yaml::to_json(document->root);
+  };
+  const std::string base = "a: &a {x: 1, y: 1}\nb: &b {y: 2, z: 2}\n";
+  CHECK(merged(base + "c:\n  <<: *a\n  x: 3\n")["c"] == Json::parse(R"({"x":3,"y":1})"));
+  CHECK(merged(base + "c:\n  x: 3\n  <<: *a\n")["c"] == Json::parse(R"({"x":1,"y":1})"));
+  CHECK(merged(base + "c:\n  <<: [*a, *b]\n")["c"] == Json::parse(R"({"x":1,"y":1,"z":2})"));
+  CHECK(merged(base + "c:\n  \"<<\": 1\n")["c"] == Json::parse(R"({"<<":1})"));
+  CHECK_FALSE(yaml::parse("c: {x: 1, x: 2}", "f.yml", {}, yaml::Merge::in_order).ok());
+  CHECK_FALSE(yaml::parse("c: {<<: 1}", "f.yml", {}, yaml::Merge::in_order).ok());
+  // Ruby keeps the place of a key that is overwritten.
+  auto document = yaml::parse(base + "c:\n  <<: *a\n  w: 0\n  x: 3\n", "f.yml", {}, yaml::Merge::in_order);
+  REQUIRE(document.ok());
+  CHECK(document->root.find("c")->members.front().key == "x");
+  CHECK(document->root.find("c")->members.front().line == 6);
+}
+
+TEST_CASE("a key tells whether it was quoted") {
+  auto document = yaml::parse("on: 1\n\"off\": 2\n", "f.yml");
+  REQUIRE(document.ok());
+  CHECK(document->root.members[0].plain);
+  CHECK_FALSE(document->root.members[1].plain);
+}
