@@ -23,6 +23,9 @@ int write(lua_State* L);
 int download(lua_State* L);
 int download_folder(lua_State* L);
 int read(lua_State* L);
+int sftp_stat(lua_State* L);
+int sftp_remove(lua_State* L);
+int without_shell(lua_State* L);
 int dial_unix(lua_State* L);
 int dial_tcp(lua_State* L);
 int dial_exec(lua_State* L);
@@ -42,6 +45,9 @@ const luaL_Reg ObjectType<ssh::Session>::kMethods[] = {{"exec", bindings::exec},
                                                        {"write", bindings::write},
                                                        {"download", bindings::download},
                                                        {"read", bindings::read},
+                                                       {"sftp_stat", bindings::sftp_stat},
+                                                       {"sftp_remove", bindings::sftp_remove},
+                                                       {"without_shell", bindings::without_shell},
                                                        {"dial_unix", bindings::dial_unix},
                                                        {"dial_tcp", bindings::dial_tcp},
                                                        {"dial_exec", bindings::dial_exec},
@@ -193,6 +199,21 @@ int download(lua_State* L) {
 
 int read(lua_State* L) {
   return lua::guard(L, [L] { return push_read(L, check_session(L)); });
+}
+
+int sftp_stat(lua_State* L) {
+  return lua::guard(L, [L] { return push_sftp_stat(L, check_session(L)); });
+}
+
+int sftp_remove(lua_State* L) {
+  return lua::guard(L, [L] { return push_sftp_remove(L, check_session(L)); });
+}
+
+int without_shell(lua_State* L) {
+  return lua::guard(L, [L] {
+    lua_pushboolean(L, check_session(L)->without_shell() ? 1 : 0);
+    return 1;
+  });
 }
 
 int dial_unix(lua_State* L) {

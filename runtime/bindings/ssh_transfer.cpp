@@ -11,8 +11,8 @@
 #include "lua/operation.hpp"
 #include "lua/options.hpp"
 #include "lua/stack.hpp"
-#include "ssh/folder_download.hpp"
-#include "ssh/transfer.hpp"
+#include "ssh/sftp_fallback.hpp"
+#include "ssh/sftp_paths.hpp"
 
 namespace deployrun::bindings {
 namespace {
@@ -71,13 +71,18 @@ class Progressing final : public core::Operation<T> {
   std::shared_ptr<TransferProgress::Queue> queue_;
 };
 
+/// "0644".
+std::array<char, 8> mode_digits(mode_t mode) {
+  std::array<char, 8> digits{};
+  std::snprintf(digits.data(), digits.size(), "%04o", static_cast<unsigned>(mode & 07777U));
+  return digits;
+}
+
 /// Leaves { bytes, mode = "0644", ms }.
 void push_transferred(lua_State* L, const ssh::Transferred& done) {
-  std::array<char, 8> mode{};
-  std::snprintf(mode.data(), mode.size(), "%04o", static_cast<unsigned>(done.mode));
   lua_createtable(L, 0, 3);
   lua::set_field(L, "bytes", static_cast<double>(done.bytes));
-  lua::set_field(L, "mode", mode.data());
+  lua::set_field(L, "mode", mode_digits(done.mode).data());
   lua::set_field(L, "ms", static_cast<double>(done.duration.count()));
 }
 
@@ -146,8 +151,8 @@ int push_upload(lua_State* L, std::shared_ptr<ssh::Session> session) {
   const auto queue = take_progress(L, options);
   options.finish();
   put.on_progress = tell(queue);
-  std::unique_ptr<core::Operation<ssh::Transferred>> operation = std::make_unique<ssh::Upload>(
-      std::move(session), ssh::Upload::FromFile{std::move(from)}, std::move(to), std::move(put));
+  auto operation =
+      ssh::upload(std::move(session), ssh::Upload::FromFile{std::move(from)}, std::move(to), std::move(put));
   return push_transfer(L, std::move(operation), queue, push_transferred);
 }
 
@@ -162,8 +167,7 @@ int push_upload_folder(lua_State* L, std::shared_ptr<ssh::Session> session) {
   const auto queue = take_progress(L, options);
   options.finish();
   folder.on_progress = tell(queue);
-  std::unique_ptr<core::Operation<ssh::TransferredFolder>> operation =
-      std::make_unique<ssh::FolderUpload>(std::move(session), std::move(from), std::move(to), std::move(folder));
+  auto operation = ssh::upload_folder(std::move(session), std::move(from), std::move(to), std::move(folder));
   return push_transfer(L, std::move(operation), queue, push_transferred_folder);
 }
 
@@ -173,8 +177,7 @@ int push_write(lua_State* L, std::shared_ptr<ssh::Session> session) {
   lua::Options options(L, 4, "ssh.write");
   ssh::PutOptions put = check_put(options, "ssh.write");
   options.finish();
-  std::unique_ptr<core::Operation<ssh::Transferred>> operation =
-      std::make_unique<ssh::Upload>(std::move(session), std::move(bytes), std::move(to), std::move(put));
+  auto operation = ssh::upload(std::move(session), std::move(bytes), std::move(to), std::move(put));
   return lua::push_operation(L, std::move(operation), push_transferred);
 }
 
@@ -184,8 +187,7 @@ int push_download(lua_State* L, std::shared_ptr<ssh::Session> session) {
   lua::Options options(L, 4, "ssh.download");
   const auto queue = take_progress(L, options);
   options.finish();
-  std::unique_ptr<core::Operation<ssh::Transferred>> operation =
-      std::make_unique<ssh::Download>(std::move(session), std::move(from), std::move(to), tell(queue));
+  auto operation = ssh::download(std::move(session), std::move(from), std::move(to), tell(queue));
   return push_transfer(L, std::move(operation), queue, push_transferred);
 }
 
@@ -199,8 +201,7 @@ int push_download_folder(lua_State* L, std::shared_ptr<ssh::Session> session) {
   unpack.limit = static_cast<std::uint64_t>(std::max<std::int64_t>(limit, 0));
   const auto queue = take_progress(L, options);
   options.finish();
-  std::unique_ptr<core::Operation<ssh::TransferredFolder>> operation =
-      std::make_unique<ssh::FolderDownload>(std::move(session), std::move(from), std::move(to), unpack, tell(queue));
+  auto operation = ssh::download_folder(std::move(session), std::move(from), std::move(to), unpack, tell(queue));
   return push_transfer(L, std::move(operation), queue, push_transferred_folder);
 }
 
@@ -209,10 +210,32 @@ int push_read(lua_State* L, std::shared_ptr<ssh::Session> session) {
   lua::Options options(L, 3, "ssh.read");
   const std::int64_t limit = options.integer("limit").value_or(std::int64_t{8} << 20U);
   options.finish();
-  std::unique_ptr<core::Operation<std::string>> operation = std::make_unique<ssh::ReadFile>(
-      std::move(session), std::move(path), static_cast<std::size_t>(std::max<std::int64_t>(limit, 0)));
+  auto operation =
+      ssh::read_file(std::move(session), std::move(path), static_cast<std::size_t>(std::max<std::int64_t>(limit, 0)));
   return lua::push_operation(L, std::move(operation),
                              [](lua_State* state, const std::string& bytes) { lua::push_string(state, bytes); });
+}
+
+int push_sftp_stat(lua_State* L, std::shared_ptr<ssh::Session> session) {
+  std::unique_ptr<core::Operation<std::optional<ssh::PathInfo>>> operation =
+      std::make_unique<ssh::SftpStat>(std::move(session), lua::check_string(L, 2));
+  return lua::push_operation(L, std::move(operation), [](lua_State* state, const std::optional<ssh::PathInfo>& found) {
+    if (!found) return lua_pushnil(state);
+    static constexpr std::array<const char*, 4> kTypes = {"file", "directory", "symlink", "other"};
+    lua_createtable(state, 0, 5);
+    lua::set_field(state, "type", kTypes[static_cast<std::size_t>(found->type)]);
+    lua::set_field(state, "size", static_cast<double>(found->size));
+    lua::set_field(state, "mode", mode_digits(found->mode).data());
+    lua::set_field(state, "user", found->user.c_str());
+    lua::set_field(state, "group", found->group.c_str());
+  });
+}
+
+int push_sftp_remove(lua_State* L, std::shared_ptr<ssh::Session> session) {
+  std::unique_ptr<core::Operation<bool>> operation =
+      std::make_unique<ssh::SftpRemove>(std::move(session), lua::check_string(L, 2), lua_toboolean(L, 3) != 0);
+  return lua::push_operation(L, std::move(operation),
+                             [](lua_State* state, bool removed) { lua_pushboolean(state, removed ? 1 : 0); });
 }
 
 int transfer_progress(lua_State* L) {

@@ -15,6 +15,8 @@ int push_write(lua_State* L, std::shared_ptr<ssh::Session> session);
 int push_download(lua_State* L, std::shared_ptr<ssh::Session> session);
 int push_download_folder(lua_State* L, std::shared_ptr<ssh::Session> session);
 int push_read(lua_State* L, std::shared_ptr<ssh::Session> session);
+int push_sftp_stat(lua_State* L, std::shared_ptr<ssh::Session> session);
+int push_sftp_remove(lua_State* L, std::shared_ptr<ssh::Session> session);
 
 /// A lua_CFunction: leaves a place for a transfer's progress, whose `next` is awaited.
 int transfer_progress(lua_State* L);

@@ -242,13 +242,23 @@ local function failed(session, what, result)
     { host = session.name, code = result.code, stderr = result.stderr })
 end
 
---- What is there, or nil. A symlink is not followed.
+--- What a script of ours says, or nil where no shell runs it: SFTP serves then.
+local function by_shell(session, argv, options)
+  if session._raw:without_shell() then return nil end
+  local ok, result = pcall(session.exec, session, argv, options)
+  if ok and result.code ~= 127 then return result end
+  if not ok and result.kind ~= "ssh.exec" then error(result, 0) end
+  return nil
+end
+
+--- What is there, or nil. A symlink is not followed. Without a shell there, over SFTP.
 --- @async
 --- @param path string
 --- @return { type: "file"|"directory"|"symlink"|"other", size: integer, mode: string, user: string, group: string }?
 function Session:stat(path)
   local script = '[ -e "$1" ] || [ -L "$1" ] || exit 94; exec stat -c "%s %a %U %G %F" -- "$1"'
-  local result = self:exec({ "sh", "-c", script, "sh", path }, { reads = true })
+  local result = by_shell(self, { "sh", "-c", script, "sh", path }, { reads = true })
+  if not result then return await(self._raw:sftp_stat(path)) end
   if result.code == 94 then return nil end
   local size, mode, user, group, kind = result.stdout:match("^(%d+) (%d+) (%S+) (%S+) ([^\n]*)")
   if result.code ~= 0 or not size then
@@ -265,9 +275,11 @@ end
 --- @param options? { recursive?: boolean }
 --- @return boolean removed
 function Session:remove(path, options)
+  local recursive = options and options.recursive or false
   local how = 'if [ -d "$1" ] && [ ! -L "$1" ]; then exec rmdir -- "$1"; else exec rm -f -- "$1"; fi'
-  if options and options.recursive then how = 'exec rm -rf -- "$1"' end
-  local result = self:exec({ "sh", "-c", '[ -e "$1" ] || [ -L "$1" ] || exit 94; ' .. how, "sh", path })
+  if recursive then how = 'exec rm -rf -- "$1"' end
+  local result = by_shell(self, { "sh", "-c", '[ -e "$1" ] || [ -L "$1" ] || exit 94; ' .. how, "sh", path })
+  if not result then return await(self._raw:sftp_remove(path, recursive)) end
   if result.code == 94 then return false end
   if result.code ~= 0 then
     failed(self, "remove " .. path, result)

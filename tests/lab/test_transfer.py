@@ -6,23 +6,7 @@ import os
 import random
 
 from labkit import Lab
-from labkit.program import Program, environment
-
-RECIPE = """\
-local deploy = require "deploy"
-local host = deploy.host {{ name = "h1", address = "{address}", user = "root", keys = {{ "{key}" }},
-  known_hosts = "{known_hosts}", config = false }}
-
-deploy.command "transfer" {{
-  default = true,
-  run = function(run)
-    run:step("transfer", {{ on = host, run = function(on)
-{body}
-    end }})
-  end,
-}}
-"""
-MIB = 1024 * 1024
+from transferkit import MIB, good, noise, same_tree, sum_there, there, transfer
 
 
 @contextlib.contextmanager
@@ -30,32 +14,6 @@ def server():
     with Lab(hosts=1, engine=False) as lab:
         there(lab, "mkdir", "/srv")
         yield lab
-
-
-def transfer(lab, body, *options):
-    folder = lab.scratch()
-    (folder / "transfer.lua").write_text(RECIPE.format(address=lab.hosts[0].address, key=lab.keys.client["ed25519"],
-                                                       known_hosts=lab.known_hosts, body=body))
-    return Program(["transfer.lua", *options], cwd=folder, env=environment({"HOME": lab.folder})).wait()
-
-
-def good(lab, body):
-    result = transfer(lab, body)
-    assert result.code == 0, result
-    return result
-
-
-def noise(path, size, seed):
-    path.write_bytes(random.Random(seed).randbytes(size))
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def there(lab, *argv):
-    return lab.hosts[0].machine.run(argv).stdout.strip()
-
-
-def sum_there(lab, path):
-    return there(lab, "sha256sum", path).split()[0]
 
 
 def test_a_large_file_arrives_whole_and_leaves_nothing_beside_it():
@@ -198,8 +156,8 @@ assert(not ok and err.kind == "ssh.transfer", ok and "no folder above it" or err
 ok, err = pcall(on.upload_folder, on, "{source}/nothing", "/srv/site")
 assert(not ok and err.kind == "ssh.file")
 """)
-        _same_tree(source, lab.hosts[0].machine.root / "srv/site")
-        _same_tree(source, lab.hosts[0].machine.root / "srv/new/deep/site")
+        same_tree(source, lab.hosts[0].machine.root / "srv/site")
+        same_tree(source, lab.hosts[0].machine.root / "srv/new/deep/site")
         assert there(lab, "stat", "-c", "%a", "/srv/site/d0/run.sh") == "750"
         assert there(lab, "readlink", "/srv/site/current") == "d1/sub 1"
         assert there(lab, "stat", "-c", "%U", "/srv/new/deep/site/d0/run.sh") == "nobody"
@@ -228,7 +186,7 @@ assert(not ok and err.kind == "ssh.file" and err.message:find("1000", 1, true), 
 """)
         site = lab.hosts[0].machine.root / "srv/site"
         for copy in (to, to.with_name("site2")):
-            _same_tree(site, copy)
+            same_tree(site, copy)
             assert os.readlink(copy / "link") == "a b/c/7"
             assert (copy / "a b").stat().st_mode & 0o777 == 0o750
         names = sorted(path.name for path in to.parent.iterdir())
@@ -249,10 +207,3 @@ assert(on:read("/srv/index.html") == "hello\\n")
         assert plan.code == 0 and f"rsync -rlpt --delete {source}/ h1:/srv/site" in plan.out, plan
         assert "/srv/index.html" in plan.out, plan
         assert there(lab, "ls", "-A", "/srv") == ""
-
-
-def _same_tree(one, other):
-    def tree(root):
-        return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*"))
-                if path.is_file() and not path.is_symlink()}
-    assert tree(one) == tree(other)

@@ -15,7 +15,8 @@ constexpr int kTries = 2;
 /// $1 path, $2 part, $3 folder to make or "". Prints the part's inode, then the sum of each chunk that it has already.
 /// A part that is not ours, or no plain file, was put there by somebody else. Parts that nobody went on with for two
 /// days are taken away.
-constexpr const char* kPrepare = R"sh(umask 022
+constexpr const char* kPrepare = R"sh(need find rm stat wc dd cut chmod mv
+umask 022
 if [ -n "$3" ]; then mkdir -p "$3" || exit 98; fi
 umask 077
 [ ! -d "$1" ] || exit 95
@@ -89,7 +90,7 @@ void BulkUpload::start(Done done) {
   done_ = std::move(done);
   begun_ = core::Loop::now();
   ExecOptions exec;
-  exec.command.argv = script(std::string(kSumFunction) + kPrepare,
+  exec.command.argv = script(std::string(kNeedFunction) + kSumFunction + kPrepare,
                              {path_, part_, options_.make_parents ? folder_of(path_) : std::string()});
   exec_ = std::make_unique<Exec>(session_, std::move(exec));
   exec_->start([this](core::Result<ExecResult> ran) {

@@ -23,10 +23,11 @@ class Exec::Run {
     begun_ = core::Loop::now();
     command_->start({.output = [this](core::Output output, std::string_view bytes) { take(output, bytes); },
                      .ended = [this](core::Result<Exit> exit) { finish(std::move(exit)); }});
-    if (options_.input_stream) return feed();
-    if (options_.input.empty()) return command_->end_input();
-    command_->write(std::move(options_.input), [](const core::Result<core::Unit>&) {});
-    command_->end_input();
+    if (options_.input.empty()) return options_.input_stream ? feed() : command_->end_input();
+    command_->write(std::move(options_.input), [this](const core::Result<core::Unit>& written) {
+      if (options_.input_stream && written && done_ && !reason_) feed();
+    });
+    if (!options_.input_stream) command_->end_input();
   }
 
   void stop(core::Error reason) {
@@ -89,6 +90,7 @@ class Exec::Run {
     const auto done = std::exchange(done_, nullptr);
     if (reason_) return done(std::move(*reason_));
     if (!exit) return done(exit.error());
+    if (!exit->begun) return done(not_begun(host_, exit->code, result_.err + result_.out));
     result_.code = exit->code;
     result_.signal = exit->signal;
     result_.duration = std::chrono::duration_cast<core::Milliseconds>(core::Loop::now() - begun_);

@@ -11,7 +11,7 @@ namespace {
 /// $1 path. How many bytes are in its files comes first, then the archive.
 constexpr const char* kPack = R"sh([ -e "$1" ] || exit 94
 [ -d "$1" ] || exit 93
-command -v tar >/dev/null 2>&1 || exit 92
+need tar find stat
 cd "$1" || exit 98
 find . -type f -exec stat -c %s {} + | { s=0; while read -r x; do s=$((s + x)); done; echo "$s"; }
 exec tar -cf - .)sh";
@@ -66,7 +66,7 @@ class FolderDownload::Run {
   void ask() {
     std::string nonce = RemoteCommand::make_nonce();
     Command command;
-    command.argv = script(kPack, {path_});
+    command.argv = script(std::string(kNeedFunction) + kPack, {path_});
     CommandLine line = command_line(command, nonce);
     command_.emplace(session_, std::move(line), std::move(nonce));
     command_->start({.output = [this](core::Output output, std::string_view bytes) { take(output, bytes); },
@@ -93,8 +93,7 @@ class FolderDownload::Run {
     const char* last = pending_.data() + std::min(end, pending_.size());
     const auto [rest, wrong] = std::from_chars(pending_.data(), last, total);
     if (wrong != std::errc{} || rest != last) {
-      stop(transfer_failure("read folder " + path_, session_->host(), 1,
-                            "unexpected output (does a shell start-up file print?)"));
+      stop(unexpected_output(*command_, "read folder " + path_, session_->host(), pending_));
       return false;
     }
     total_ = total;
@@ -123,6 +122,7 @@ class FolderDownload::Run {
   void ended(core::Result<Exit> exit) {
     ended_ = true;
     if (!error_ && !exit) error_ = exit.error();
+    if (!error_ && !exit->begun) error_ = not_begun(session_->host(), exit->code, stderr_);
     if (!error_ && exit->code != 0) {
       error_ =
           transfer_failure("read folder " + path_ + " on " + session_->host(), session_->host(), exit->code, stderr_);

@@ -2,6 +2,7 @@
 
 #include "core/pool.hpp"
 #include "ssh/session.hpp"
+#include "ssh/tar_source.hpp"
 
 namespace deployrun::ssh {
 namespace {
@@ -10,7 +11,7 @@ namespace {
 /// $6 how many entries were sent. Without `replace` the top folders' entries are moved into the one that is there by
 /// `cp -a`, which replaces file by file. GNU's tar takes 64 KiB at a time instead of 10, which halves its time; others
 /// ignore the variable.
-constexpr const char* kUnpack = R"sh(command -v tar >/dev/null 2>&1 || exit 92
+constexpr const char* kUnpack = R"sh(need tar mktemp mkdir find tr wc chmod mv rm cp
 umask 022
 if [ -n "$3" ]; then mkdir -p "$3" || exit 98; fi
 [ ! -e "$1" ] || [ -d "$1" ] || exit 93
@@ -31,42 +32,14 @@ else
   cp -a --remove-destination "$t/new/." "$1/" 2>/dev/null || cp -af "$t/new/." "$1/" || exit 98
 fi)sh";
 
-/// The writer works on the pool, one piece ahead of whoever reads.
-class TarSource final : public core::Stream {
- public:
-  TarSource(core::Loop& loop, Tree tree) : loop_(loop), writer_(std::make_shared<TarWriter>(std::move(tree))) {}
-
-  void read(Read done) override {
-    job_ = std::make_unique<core::PoolJob<std::string>>(loop_, [writer = writer_] { return writer->next(); });
-    job_->start([this, done = std::move(done)](core::Result<std::string> piece) {
-      if (on_bytes) on_bytes(writer_->bytes() - std::exchange(told_, writer_->bytes()));
-      done(std::move(piece));
-    });
-  }
-  void write(std::string, Written done) override { done(core::usage("a tar stream is read only")); }
-  void end_write() override {}
-  void close() noexcept override { job_.reset(); }
-  std::function<void(std::uint64_t)> on_bytes;
-
- private:
-  core::Loop& loop_;
-  std::shared_ptr<TarWriter> writer_;
-  std::uint64_t told_ = 0;
-  std::unique_ptr<core::Operation<std::string>> job_;
-};
-
 }  // namespace
 
 FolderUpload::FolderUpload(std::shared_ptr<Session> session, std::string from, std::string path, FolderOptions options)
     : session_(std::move(session)),
       from_(std::move(from)),
-      path_(safe_path(std::move(path))),
+      path_(safe_folder(std::move(path))),
       options_(std::move(options)),
       progress_(options_.on_progress) {
-  while (path_.size() > 1 && path_.back() == '/') path_.pop_back();
-  const std::string last = path_.substr(path_.rfind('/') + 1);
-  if (last.empty() || last == "." || last == "..")
-    throw core::Failure(core::usage("\"" + path_ + "\" is no folder to put one in the place of"));
   if (!options_.owner.empty() && options_.owner.front() == '-')
     throw core::Failure(core::usage("\"" + options_.owner + "\" is not an owner"));
 }
@@ -88,9 +61,10 @@ void FolderUpload::send(Tree tree) {
   const std::string folder = folder_of(path_);
   progress_.begin(tree.bytes);
   ExecOptions exec;
-  exec.command.argv = script(
-      kUnpack, {path_, (folder == "/" ? "" : folder) + "/.deployrun.XXXXXXXXXX", options_.make_parents ? folder : "",
-                options_.owner, options_.replace ? "replace" : "", std::to_string(tree.entries.size())});
+  exec.command.argv =
+      script(std::string(kNeedFunction) + kUnpack,
+             {path_, (folder == "/" ? "" : folder) + "/.deployrun.XXXXXXXXXX", options_.make_parents ? folder : "",
+              options_.owner, options_.replace ? "replace" : "", std::to_string(tree.entries.size())});
   auto source = std::make_unique<TarSource>(session_->loop(), std::move(tree));
   source->on_bytes = [this](std::uint64_t bytes) { progress_.add(bytes); };
   exec.input_stream = std::move(source);

@@ -8,6 +8,8 @@
 #include <cstring>
 
 #include "core/base64.hpp"
+#include "core/text.hpp"
+#include "ssh/remote_file.hpp"
 
 namespace deployrun::ssh {
 namespace {
@@ -54,6 +56,24 @@ Exit exit_of(Channel& channel) {
     libssh2_free(channel.transport().raw(), name);
   }
   return exit;
+}
+
+core::Error not_begun(const std::string& host, int code, std::string_view said) {
+  const std::string last(core::trim(core::clean(core::tail(said, 2048))));
+  core::Error error{
+      .kind = "ssh.exec",
+      .message = "no shell began the command on " + host + (last.empty() ? "" : ": " + last),
+      .hint = "the account may be limited to file transfer or to one command; its shell must be one like sh",
+      .host = host};
+  error.details["code"] = std::int64_t{code};
+  error.details["stderr"] = last;
+  return error;
+}
+
+core::Error unexpected_output(const RemoteCommand& command, const std::string& what, const std::string& host,
+                              std::string_view said) {
+  if (!command.begun()) return not_begun(host, 1, said);
+  return transfer_failure(what, host, 1, "unexpected output (does a shell start-up file print?)");
 }
 
 std::string RemoteCommand::make_nonce() {
@@ -290,6 +310,7 @@ bool RemoteCommand::progress() {
 }
 
 void RemoteCommand::finish() {
+  const bool begun = reported_;
   if (!reported_ && !report_.empty()) {
     reported_ = true;
     const std::string rest = std::move(report_);
@@ -298,7 +319,9 @@ void RemoteCommand::finish() {
     if (living.expired() || state_ != State::running) return;
   }
   if (stopping_) return end(core::cancelled());
-  end(exit_of(*channel_));
+  Exit exit = exit_of(*channel_);
+  exit.begun = begun;
+  end(std::move(exit));
 }
 
 void RemoteCommand::lost(const core::Error& error) { end(stopping_ ? core::cancelled() : error); }

@@ -18,7 +18,18 @@ namespace deployrun::ssh {
 struct Exit {
   int code = 0;
   std::string signal;  ///< "TERM", "KILL" …; empty for an ordinary exit
+  bool begun = true;   ///< false: the shell never reported that it began the command
 };
+
+/// For a command that no shell began: an account for file transfer alone, for another command, or for nobody. Kind
+/// `ssh.exec`; details `code`, `stderr` (what was printed instead).
+core::Error not_begun(const std::string& host, int code, std::string_view said);
+
+class RemoteCommand;
+/// For a script of a transfer that printed something else than is due: in its place something else runs, or the shell
+/// is a talkative one.
+core::Error unexpected_output(const RemoteCommand& command, const std::string& what, const std::string& host,
+                              std::string_view said);
 
 /// How the program of a channel ended that the server has closed.
 Exit exit_of(Channel& channel);
@@ -51,6 +62,9 @@ class RemoteCommand final : private Waiter {
   void hold(bool held);
   /// Ends the remote process; `ended` follows.
   void stop();
+
+  /// Whether the shell has reported that it began it.
+  bool begun() const noexcept { return reported_; }
 
   static std::string make_nonce();
 

@@ -15,6 +15,11 @@ const char* const kSumFunction = R"sh(sum() {
 }
 )sh";
 
+const char* const kNeedFunction = R"sh(need() {
+  for t; do command -v "$t" >/dev/null 2>&1 || exit 92; done
+}
+)sh";
+
 const char* const kGiveFunction = R"sh(give() {
   if [ -n "$1" ]; then
     chown "$1" "$2" || exit 98
@@ -28,6 +33,15 @@ std::string safe_path(std::string path) {
   if (path.empty() || path.find('\0') != std::string::npos)
     throw core::Failure(core::usage("a remote path is empty or holds a NUL byte"));
   return path.front() == '-' ? "./" + path : path;
+}
+
+std::string safe_folder(std::string path) {
+  path = safe_path(std::move(path));
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  const std::string last = path.substr(path.rfind('/') + 1);
+  if (last.empty() || last == "." || last == "..")
+    throw core::Failure(core::usage("\"" + path + "\" is no folder to put one in the place of"));
+  return path;
 }
 
 std::string folder_of(const std::string& path) {
@@ -70,8 +84,8 @@ core::Error transfer_failure(const std::string& what, const std::string& host, i
     case kFileDiffers: error.message = what + ": not all bytes arrived as they were sent"; break;
     case kFileExists: error.message = what + ": something else than a folder is there"; break;
     case kNoTool:
-      error.message = what + ": there is no tar";
-      error.hint = "install tar on the server; folders travel as one tar stream";
+      error.message = what + ": the server lacks programs for it";
+      error.hint = "install tar and the usual small programs there, or switch on its SFTP subsystem";
       break;
     default: error.message = what + ": " + (said.empty() ? "failed with code " + std::to_string(code) : said);
   }

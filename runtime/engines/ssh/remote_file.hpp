@@ -26,11 +26,18 @@ inline constexpr int kNoTool = 92;
 /// `sum`: the SHA-256 of stdin in hexadecimal, by whatever the host has; openssl first, because it uses the processor's
 /// own instructions. Without any: "-", then the bytes themselves.
 extern const char* const kSumFunction;
+/// `need PROGRAM…`: ends with kNoTool where one is missing.
+extern const char* const kNeedFunction;
+/// Comes first on the stdin of a script that takes bytes, and is read away by `read -r _`: something else that is
+/// started in its place, an SFTP server above all, makes nothing of it and ends before it sees the bytes.
+inline constexpr const char* kInputGuard = "deployrun\n";
 /// `give OWNER PATH REPLACED`: the owner that is asked for, else the replaced file's where we may.
 extern const char* const kGiveFunction;
 
 /// No remote path begins with '-': half of the tools would take it for an option. Throws Failure (`usage`).
 std::string safe_path(std::string path);
+/// The same for a folder that is to be made or replaced: without a slash at its end, and with a name.
+std::string safe_folder(std::string path);
 /// "/" for what lies there; "." for a bare name.
 std::string folder_of(const std::string& path);
 /// `sh -c text` with $1 ….

@@ -83,6 +83,10 @@ class Session final : public std::enable_shared_from_this<Session>, private Wait
   core::Dial dial(Destination destination);
   core::Dial dial_exec(Command command);
 
+  /// Whether it was found that no shell is to be had: what can do without one need not try again.
+  bool without_shell() const noexcept { return without_shell_; }
+  void know_without_shell() noexcept { without_shell_ = true; }
+
   /// What the server listens on for us.
   Listeners& listeners();
 
@@ -122,6 +126,7 @@ class Session final : public std::enable_shared_from_this<Session>, private Wait
   std::size_t limit_ = kChannelLimit;
   core::Timer retry_;
   bool resting_ = false;  // after a refusal that will pass
+  bool without_shell_ = false;
   std::list<std::unique_ptr<RemoteCommand>> killers_;
   std::unique_ptr<Listeners> listeners_;
 };

@@ -217,6 +217,50 @@ void OpenStream::cancel() noexcept {
   finished(core::cancelled());
 }
 
+OpenSubsystem::~OpenSubsystem() { session_->transport().remove(this); }
+
+void OpenSubsystem::start(Done done) {
+  done_ = std::move(done);
+  request_ = session_->open_channel({}, [this](core::Result<std::unique_ptr<Channel>> opened) {
+    request_.reset();
+    if (!opened) return finish(opened.error());
+    channel_ = std::move(opened).value();
+    session_->transport().ask();
+    session_->transport().add(this);
+    session_->transport().pump();
+  });
+}
+
+bool OpenSubsystem::progress() {
+  const int code = libssh2_channel_process_startup(channel_->raw(), "subsystem", 9, name_.data(),
+                                                   static_cast<unsigned>(name_.size()));
+  if (code == LIBSSH2_ERROR_EAGAIN) return false;
+  if (code == 0) {
+    finish(std::unique_ptr<core::Stream>(std::make_unique<ChannelStream>(std::move(channel_))));
+  } else if (Transport::fatal(code)) {
+    session_->transport().fail(
+        session_->transport().last_error("ssh.lost", "connection to " + session_->host() + " lost"));
+  } else {
+    finish(core::Error{.kind = "ssh.sftp",
+                       .message = "the server of " + session_->host() + " has no subsystem `" + name_ + "`",
+                       .host = session_->host()});
+  }
+  return true;
+}
+
+void OpenSubsystem::lost(const core::Error& error) { finish(error); }
+
+void OpenSubsystem::cancel() noexcept {
+  if (done_) finish(core::cancelled());
+}
+
+void OpenSubsystem::finish(core::Result<std::unique_ptr<core::Stream>> result) {
+  session_->transport().remove(this);
+  request_.reset();
+  channel_.reset();
+  if (const auto done = std::exchange(done_, nullptr)) done(std::move(result));
+}
+
 std::unique_ptr<core::Operation<std::unique_ptr<core::Stream>>> Session::open_stream(Destination destination) {
   return std::make_unique<OpenStream>(shared_from_this(), std::move(destination));
 }

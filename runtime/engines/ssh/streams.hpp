@@ -78,4 +78,25 @@ class OpenStream final : public core::Operation<std::unique_ptr<core::Stream>> {
   Done done_;
 };
 
+/// A subsystem of the server, such as "sftp". Kinds: as Session::open_channel, and `ssh.sftp` where there is none.
+class OpenSubsystem final : public core::Operation<std::unique_ptr<core::Stream>>, private Waiter {
+ public:
+  OpenSubsystem(std::shared_ptr<Session> session, std::string name)
+      : session_(std::move(session)), name_(std::move(name)) {}
+  ~OpenSubsystem() override;
+  void start(Done done) override;
+  void cancel() noexcept override;
+
+ private:
+  bool progress() override;
+  void lost(const core::Error& error) override;
+  void finish(core::Result<std::unique_ptr<core::Stream>> result);
+
+  std::shared_ptr<Session> session_;
+  std::string name_;
+  std::shared_ptr<void> request_;
+  std::unique_ptr<Channel> channel_;
+  Done done_;
+};
+
 }  // namespace deployrun::ssh

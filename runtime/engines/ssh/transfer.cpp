@@ -12,7 +12,9 @@ namespace {
 
 /// $1 path, $2 size, $3 mode or "", $4 owner or "", $5 pattern of the temporary name, $6 folder to make or "",
 /// $7 its sum or "".
-constexpr const char* kPut = R"sh(p=$1
+constexpr const char* kPut = R"sh(need mktemp cat wc chmod mv rm
+read -r _
+p=$1
 umask 022
 if [ -n "$6" ]; then mkdir -p "$6" || exit 98; fi
 umask 077
@@ -37,7 +39,8 @@ echo "$m")sh";
 
 /// $1 path, $2 how many bytes are there already, $3 their sum; the size, the mode and where it begins come first, then
 /// the bytes from there on. The sum of the whole comes beside them on stderr, as its last line.
-constexpr const char* kGet = R"sh([ -e "$1" ] || exit 94
+constexpr const char* kGet = R"sh(need stat head tail cut
+[ -e "$1" ] || exit 94
 [ ! -d "$1" ] || exit 95
 exec <"$1" || exit 98
 s=$(stat -Lc '%s %a' "$1") || exit 98
@@ -52,7 +55,8 @@ else head -c "$n" || exit 98
 fi
 wait)sh";
 
-constexpr const char* kRead = R"sh([ -e "$1" ] || exit 94
+constexpr const char* kRead = R"sh(need cat
+[ -e "$1" ] || exit 94
 [ ! -d "$1" ] || exit 95
 exec cat <"$1")sh";
 
@@ -82,7 +86,8 @@ void Upload::start(Done done) {
   if (!from_) {
     ExecOptions exec;
     const std::uint64_t size = bytes_.size();
-    exec.input = std::move(bytes_);
+    exec.input = kInputGuard + bytes_;
+    core::wipe(bytes_);
     return send(std::move(exec), size, {});
   }
   open_ = open_local_file(session_->loop(), *from_);
@@ -104,6 +109,7 @@ void Upload::opened(OpenedFile file) {
     ExecOptions exec;
     auto source = std::make_unique<FileSource>(session_->loop(), file, *from_);
     source->on_read = [this](std::size_t bytes) { progress_.add(bytes); };
+    exec.input = kInputGuard;
     exec.input_stream = std::move(source);
     send(std::move(exec), file.size, *sum);
   });
@@ -112,7 +118,7 @@ void Upload::opened(OpenedFile file) {
 void Upload::send(ExecOptions exec, std::uint64_t size, const std::string& sum) {
   const std::string folder = folder_of(path_);
   exec.command.argv =
-      script(std::string(kSumFunction) + kGiveFunction + kPut,
+      script(std::string(kNeedFunction) + kSumFunction + kGiveFunction + kPut,
              {path_, std::to_string(size), mode_text(options_.mode), options_.owner,
               (folder == "/" ? "" : folder) + "/.deployrun.XXXXXXXXXX", options_.make_parents ? folder : "", sum});
   exec_ = std::make_unique<Exec>(session_, std::move(exec));
@@ -178,7 +184,8 @@ class Download::Run {
   void ask() {
     std::string nonce = RemoteCommand::make_nonce();
     Command command;
-    command.argv = script(std::string(kSumFunction) + kGet, {path_, std::to_string(sink_.kept()), sink_.kept_sum()});
+    command.argv = script(std::string(kNeedFunction) + kSumFunction + kGet,
+                          {path_, std::to_string(sink_.kept()), sink_.kept_sum()});
     CommandLine line = command_line(command, nonce);
     command_.emplace(session_, std::move(line), std::move(nonce));
     command_->start({.output = [this](core::Output output, std::string_view bytes) { take(output, bytes); },
@@ -206,17 +213,14 @@ class Download::Run {
   bool read_header() {
     const std::size_t end = pending_.find('\n');
     if (end == std::string::npos) {
-      if (pending_.size() > kHeaderLimit)
-        stop(transfer_failure("read " + path_, session_->host(), 1,
-                              "unexpected output (does a shell start-up file print?)"));
+      if (pending_.size() > kHeaderLimit) stop(unexpected());
       return false;
     }
     const auto words = core::split(std::string_view(pending_).substr(0, end), ' ');
     std::uint64_t size = 0, begin = 0;
     if (words.size() != 3 || !number(words[0], size) || !number(words[2], begin) || begin > size ||
         (begin != 0 && begin != sink_.kept())) {
-      stop(transfer_failure("read " + path_, session_->host(), 1,
-                            "unexpected output (does a shell start-up file print?)"));
+      stop(unexpected());
       return false;
     }
     mode_ = parse_mode(words[1]);
@@ -228,6 +232,8 @@ class Download::Run {
     pending_.erase(0, end + 1);
     return true;
   }
+
+  core::Error unexpected() const { return unexpected_output(*command_, "read " + path_, session_->host(), pending_); }
 
   void pump() {
     if (busy_ || pending_.empty() || error_ || !size_) return;
@@ -255,6 +261,8 @@ class Download::Run {
       const std::string what = "read " + path_ + " on " + session_->host();
       if (!exit) {
         error_ = exit.error();
+      } else if (!exit->begun) {
+        error_ = not_begun(session_->host(), exit->code, stderr_);
       } else if (exit->code != 0) {
         error_ = transfer_failure(what, session_->host(), exit->code, stderr_);
       } else if (!size_ || put_ + pending_.size() < *size_) {
@@ -331,7 +339,7 @@ void Download::cancel() noexcept { run_->stop(core::cancelled()); }
 ReadFile::ReadFile(std::shared_ptr<Session> session, std::string path, std::size_t limit)
     : path_(safe_path(std::move(path))), host_(session->host()) {
   ExecOptions options;
-  options.command.argv = script(kRead, {path_});
+  options.command.argv = script(std::string(kNeedFunction) + kRead, {path_});
   options.output_limit = limit;
   exec_ = std::make_unique<Exec>(std::move(session), std::move(options));
 }
