@@ -1,8 +1,8 @@
 // Lines to stdout from many threads. One thread writes, so that a peer that does not read holds up no heartbeat.
 #pragma once
 
-#include <atomic>
 #include <condition_variable>
+#include <cstddef>
 #include <deque>
 #include <mutex>
 #include <string>

@@ -12,6 +12,8 @@ namespace deployrun::agent {
 namespace {
 
 constexpr std::size_t kMostHandles = 256;
+constexpr core::Milliseconds kLookAtCancellation{50};
+constexpr int kStepsBetweenLooks = 10'000;  // of SQLite's virtual machine
 
 Json done(const core::Unit&) { return true; }
 Json done(bool value) { return value; }
@@ -49,7 +51,6 @@ void Cancellation::cancel(core::Error why) {
   const std::lock_guard lock(mutex_);
   if (stop_.exchange(true)) return;
   why_ = std::move(why);
-  if (running_ != nullptr) sqlite3_interrupt(running_);
 }
 
 core::Error Cancellation::why() const {
@@ -109,25 +110,24 @@ template <class Work>
 core::Result<Json> Requests::on_connection(Connection& connection, core::Milliseconds patience,
                                            Cancellation& cancellation, Work work) {
   using T = std::decay_t<decltype(*work(connection.database))>;
-  const std::lock_guard busy(connection.busy);
+  // Another request may keep it for long: one that is cancelled does not wait for that.
+  std::unique_lock busy(connection.busy, std::defer_lock);
+  while (!busy.try_lock_for(kLookAtCancellation)) {
+    if (cancellation.stop()) return core::cancelled();
+  }
   if (cancellation.stop()) return core::cancelled();
-  struct Running {
-    Running(Cancellation& of, sqlite3* database) : cancellation(of) {
-      const std::lock_guard lock(cancellation.mutex_);
-      cancellation.running_ = database;
+  // Looked at while a statement runs. sqlite3_interrupt would be lost where it comes before the statement begins.
+  struct Watched {
+    Watched(sqlite3* of, const sqlite::Stop& stop) : database(of) {
+      const auto stopped = [](void* flag) { return static_cast<const sqlite::Stop*>(flag)->load() ? 1 : 0; };
+      sqlite3_progress_handler(database, kStepsBetweenLooks, stopped, const_cast<sqlite::Stop*>(&stop));
     }
-    ~Running() {
-      const std::lock_guard lock(cancellation.mutex_);
-      cancellation.running_ = nullptr;
-    }
-    Cancellation& cancellation;
+    ~Watched() { sqlite3_progress_handler(database, 0, nullptr, nullptr); }
+    sqlite3* database;
   };
+  const Watched watched(connection.database.raw(), cancellation.stop());
   return as_json<T>(patiently<T>(
-      connection.path, patience, cancellation.stop(),
-      [&]() -> core::Result<T> {
-        const Running running(cancellation, connection.database.raw());
-        return work(connection.database);
-      },
+      connection.path, patience, cancellation.stop(), [&]() -> core::Result<T> { return work(connection.database); },
       [&](core::Error error) { return sqlite::name_holders(connection.path, std::move(error)); }));
 }
 
@@ -270,8 +270,9 @@ core::Result<Json> Requests::check(Params& params, Cancellation& cancellation) {
   const std::string path = params.text("path");
   const core::Milliseconds patience = params.patience();
   params.finish();
-  return on_place<std::vector<std::string>>(path, patience, cancellation,
-                                            [](const std::string& real) { return sqlite::problems(real); });
+  return on_place<std::vector<std::string>>(path, patience, cancellation, [&](const std::string& real) {
+    return sqlite::problems(real, cancellation.stop());
+  });
 }
 
 core::Result<Json> Requests::holders(Params& params, Cancellation&) {

@@ -24,11 +24,9 @@ class Cancellation {
   core::Error why() const;
 
  private:
-  friend class Requests;
   sqlite::Stop stop_{false};
   mutable std::mutex mutex_;
   core::Error why_;
-  sqlite3* running_ = nullptr;  // where a statement is running
 };
 
 class Requests {
@@ -41,7 +39,7 @@ class Requests {
 
  private:
   struct Connection {
-    std::mutex busy;
+    std::timed_mutex busy;
     std::string path;
     core::Milliseconds patience{};
     sqlite::Database database;

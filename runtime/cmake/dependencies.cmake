@@ -73,6 +73,7 @@ function(deployrun_fast_cipher target)
   endforeach()
 endfunction()
 
+deployrun_library(libzstd zstd.h "zstd")
 deployrun_library(sqlite3 sqlite3.h "sqlite3" Threads::Threads ${CMAKE_DL_LIBS} m)
 if(NOT EXISTS ${DEPLOYRUN_DEPS}/lib/libcurl.a)  # the distribution's brings half of it in
   message(FATAL_ERROR "libcurl: not under ${DEPLOYRUN_DEPS}: run .ci/setup first")

@@ -1,4 +1,4 @@
-# Compiles stdlib/**/*.lua and deployrun-agent into the binary, byte for byte: an assembler file with one .incbin each, and a table of names.
+# Compiles stdlib/**/*.lua and the programs for servers into the binary, byte for byte: an assembler file with one .incbin each, and a table of names.
 enable_language(ASM)
 
 file(GLOB_RECURSE stdlib_files CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR}/stdlib ${CMAKE_SOURCE_DIR}/stdlib/*.lua)
@@ -25,8 +25,9 @@ endforeach()
 # No module's name: what `init` begins a project with, and the list of components.
 deployrun_embed("project:prod.lua" ${CMAKE_SOURCE_DIR}/recipes/prod.lua)
 deployrun_embed("sbom.cdx.json" ${CMAKE_BINARY_DIR}/sbom.cdx.json)
-# The program for servers, by architecture.
+# The programs for servers, by architecture.
 deployrun_embed("agent:x86_64" ${CMAKE_BINARY_DIR}/agent/deployrun-agent)
+deployrun_embed("backup:x86_64" ${CMAKE_BINARY_DIR}/agent/deployrun-backup)
 string(APPEND assembly "  .section .note.GNU-stack,\"\",@progbits\n")
 file(GENERATE OUTPUT ${CMAKE_BINARY_DIR}/stdlib_bytes.S CONTENT "${assembly}")
 file(GENERATE OUTPUT ${CMAKE_BINARY_DIR}/stdlib_table.cpp CONTENT
@@ -36,4 +37,4 @@ std::vector<lua::EmbeddedFile> embedded_stdlib() {\n  return {\n${rows}  };\n}\n
 set_source_files_properties(${CMAKE_BINARY_DIR}/stdlib_bytes.S PROPERTIES OBJECT_DEPENDS "${embedded_paths}")
 add_library(deployrun_stdlib STATIC ${CMAKE_BINARY_DIR}/stdlib_bytes.S ${CMAKE_BINARY_DIR}/stdlib_table.cpp)
 target_link_libraries(deployrun_stdlib PUBLIC deployrun_cli)
-add_dependencies(deployrun_stdlib deployrun-agent)
+add_dependencies(deployrun_stdlib deployrun-agent deployrun-backup)

@@ -65,17 +65,20 @@ function Agent:close() self._raw:close() end
 
 local programs = {}
 
---- The program for an architecture; nil where this build has none.
+--- A program for servers of an architecture; nil where this build has none.
 --- @param arch string
+--- @param what? "agent"|"backup"  "agent" unless told
 --- @return { arch: string, bytes: string, sha256: string, file: string }?  file: its name where it is delivered
-function M.program(arch)
-  if not programs[arch] then
-    local bytes = stdlib.source("agent:" .. arch)
+function M.program(arch, what)
+  local name = ("%s:%s"):format(what or "agent", arch)
+  if not programs[name] then
+    local bytes = stdlib.source(name)
     if not bytes then return nil end
     local sha256 = text.sha256(bytes)
-    programs[arch] = { arch = arch, bytes = bytes, sha256 = sha256, file = "agent-" .. sha256:sub(1, 16) }
+    programs[name] = { arch = arch, bytes = bytes, sha256 = sha256,
+      file = ("%s-%s"):format(what or "agent", sha256:sub(1, 16)) }
   end
-  return programs[arch]
+  return programs[name]
 end
 
 return M

@@ -15,10 +15,12 @@ class Client::Call final : public core::Operation<Json> {
   void start(Done done) override {
     if (client_->lost_) return done(*client_->lost_);
     done_ = std::move(done);
-    id_ = client_->send(method_, std::move(params_), [this](core::Result<Json> result) {
+    id_ = client_->expect([this](core::Result<Json> result) {
       const auto finished = std::exchange(done_, nullptr);
       finished(std::move(result));
     });
+    const auto client = client_;  // a line that breaks while it is written to may end this call
+    client->push(Json{{"id", id_}, {"method", std::move(method_)}, {"params", std::move(params_)}});
   }
   void cancel() noexcept override {
     if (!done_) return;
@@ -136,12 +138,9 @@ void Client::adopt(std::unique_ptr<core::Stream> stream) {
   read_next();
 }
 
-std::int64_t Client::send(const std::string& method, Json params, Done done) {
-  const std::int64_t id = ++last_;
-  waiting_[id] = std::move(done);
-  Json message{{"id", id}, {"method", method}, {"params", std::move(params)}};
-  push(message);
-  return id;
+std::int64_t Client::expect(Done done) {
+  waiting_[++last_] = std::move(done);
+  return last_;
 }
 
 /// Nobody waits for it any more: the agent is told, and its answer is only looked through for what is to be given back.
@@ -156,16 +155,10 @@ void Client::push(const Json& message) {
   if (!alive()) return;
   std::string line = json::dump(message);
   if (line.size() > kLongestRequest) {
-    // On the next turn: whoever sends does not know the request's number yet.
-    loop_.defer([weak = weak_from_this(), id = message.value("id", std::int64_t{0})] {
-      const auto self = weak.lock();
-      if (!self) return;
-      auto request = self->waiting_.extract(id);
-      if (!request || !request.mapped()) return;
-      request.mapped()(core::Error{
-          .kind = "sqlite.too_large", .message = "the request has more than 8 MiB", .host = self->options_.host});
-    });
-    return;
+    auto request = waiting_.extract(message.value("id", std::int64_t{0}));
+    if (!request || !request.mapped()) return;
+    return request.mapped()(
+        core::Error{.kind = "sqlite.too_large", .message = "the request has more than 8 MiB", .host = options_.host});
   }
   outgoing_.push_back(std::move(line) + "\n");
   write_next();

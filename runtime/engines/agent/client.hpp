@@ -53,7 +53,8 @@ class Client : public std::enable_shared_from_this<Client> {
 
   Client(core::Loop& loop, ClientOptions options);
   void adopt(std::unique_ptr<core::Stream> stream);
-  std::int64_t send(const std::string& method, Json params, Done done);
+  /// The number of a request whose answer `done` gets.
+  std::int64_t expect(Done done);
   void forget(std::int64_t id);
   void push(const Json& message);
   void write_next();

@@ -18,6 +18,7 @@ namespace deployrun::sqlite {
 namespace {
 
 constexpr int kPagesPerStep = 1000;
+constexpr int kStepsBetweenLooks = 10'000;  // of SQLite's virtual machine
 constexpr std::size_t kMostProblems = 100;
 
 struct FinishBackup {
@@ -65,12 +66,12 @@ core::Result<core::Unit> sync_path(const std::string& path, int flags) {
   return core::Unit{};
 }
 
-core::Result<Copied> copy_pages(Database& from, Database& into, const Stop& stop, int pages_per_step) {
+core::Result<Copied> copy_pages(Database& from, Database& into, const Stop& stop) {
   BackupHandle backup(sqlite3_backup_init(into.raw(), "main", from.raw(), "main"));
   if (!backup) return to_error(into.raw(), sqlite3_extended_errcode(into.raw()), into.path(), "copy into");
   for (;;) {
     if (stop) return core::cancelled("copy of " + from.path() + ": cancelled");
-    const int code = sqlite3_backup_step(backup.get(), pages_per_step);
+    const int code = sqlite3_backup_step(backup.get(), kPagesPerStep);
     if (code == SQLITE_DONE) break;
     if (code != SQLITE_OK) return to_error(nullptr, code, into.path(), "copy " + from.path() + " into");
   }
@@ -82,8 +83,8 @@ core::Result<Copied> copy_pages(Database& from, Database& into, const Stop& stop
   return Copied{.bytes = pages * (bytes == nullptr ? 0 : *bytes), .pages = pages};
 }
 
-core::Result<core::Unit> refuse_damaged(const std::string& path) {
-  auto found = problems(path);
+core::Result<core::Unit> refuse_damaged(const std::string& path, const Stop& stop) {
+  auto found = problems(path, stop);
   if (!found) return std::move(found).error();
   if (found->empty()) return core::Unit{};
   return core::Error{.kind = "sqlite.corrupt",
@@ -113,12 +114,12 @@ core::Result<Copied> snapshot(const std::string& from, const std::string& to, bo
     if (auto begun = source->execute("BEGIN; SELECT count(*) FROM sqlite_schema"); !begun) {
       return std::move(begun).error();
     }
-    copied = copy_pages(*source, *target, stop, kPagesPerStep);
+    copied = copy_pages(*source, *target, stop);
     if (!copied) return copied;
     (void)source->execute("COMMIT");
   }
   if (check) {
-    if (auto whole = refuse_damaged(partial.path()); !whole) return std::move(whole).error();
+    if (auto whole = refuse_damaged(partial.path(), stop); !whole) return std::move(whole).error();
   }
   if (auto synced = sync_path(partial.path(), O_RDONLY); !synced) return std::move(synced).error();
   // link + unlink instead of rename: a file that came into being meanwhile is not replaced.
@@ -131,24 +132,27 @@ core::Result<Copied> snapshot(const std::string& from, const std::string& to, bo
 }
 
 core::Result<Copied> restore(const std::string& from, const std::string& to, const Stop& stop) {
-  if (auto whole = refuse_damaged(from); !whole) return std::move(whole).error();
+  if (auto whole = refuse_damaged(from, stop); !whole) return std::move(whole).error();
   auto source = Database::open(from, {.create = false, .read_only = true, .busy_timeout = core::Milliseconds(0)});
   if (!source) return std::move(source).error();
   auto target = Database::open(to, {.create = true, .busy_timeout = core::Milliseconds(0), .foreign = true});
   if (!target) return std::move(target).error();
-  // All pages in one step: the target changes in one transaction, at the end.
-  return copy_pages(*source, *target, stop, -1);
+  // The target is in one transaction from the first step to the last: it is rolled back where the last never comes.
+  return copy_pages(*source, *target, stop);
 }
 
-core::Result<std::vector<std::string>> problems(const std::string& path) {
+core::Result<std::vector<std::string>> problems(const std::string& path, const Stop& stop) {
   auto database = Database::open(path, {.create = false, .busy_timeout = core::Milliseconds(0), .foreign = true});
   if (!database) return std::move(database).error();
+  const auto stopped = [](void* flag) { return static_cast<const Stop*>(flag)->load() ? 1 : 0; };
+  sqlite3_progress_handler(database->raw(), kStepsBetweenLooks, stopped, const_cast<Stop*>(&stop));
   std::vector<std::string> found;
   auto integrity = database->prepare("PRAGMA integrity_check(100)");
   if (!integrity) return std::move(integrity).error();
   for (;;) {
     auto row = integrity->step();
     if (!row) {
+      if (stop) return core::cancelled("check of " + path + ": cancelled");
       if (!row.error().is("sqlite.corrupt")) return std::move(row).error();
       found.push_back(row.error().message);
       return found;
@@ -160,6 +164,7 @@ core::Result<std::vector<std::string>> problems(const std::string& path) {
   if (!keys) return std::move(keys).error();
   while (found.size() < kMostProblems) {
     auto row = keys->step();
+    if (!row && stop) return core::cancelled("check of " + path + ": cancelled");
     if (!row) return std::move(row).error();
     if (!*row) break;
     found.push_back("row " + keys->text(1) + " of " + keys->text(0) + " refers to a row of " + keys->text(2) +

@@ -27,10 +27,10 @@ core::Result<Copied> snapshot(const std::string& from, const std::string& to, bo
 
 /// Replaces the content of the database at `to` (made where it is missing) by that of `from`, in one transaction: its
 /// other connections see the old content or the new one. The snapshot's integrity is checked first.
-/// `sqlite.busy` while another connection holds it.
+/// `sqlite.busy` while another connection holds it; stopped in the middle, it has the old content.
 core::Result<Copied> restore(const std::string& from, const std::string& to, const Stop& stop);
 
 /// What `PRAGMA integrity_check` and `PRAGMA foreign_key_check` find wrong, a line each, 100 at most; empty: nothing.
-core::Result<std::vector<std::string>> problems(const std::string& path);
+core::Result<std::vector<std::string>> problems(const std::string& path, const Stop& stop);
 
 }  // namespace deployrun::sqlite

@@ -133,10 +133,10 @@ Op<Copied> restore_snapshot(core::Loop& loop, std::string from, std::string to, 
 
 Op<std::vector<std::string>> check_database(core::Loop& loop, std::string path, core::Milliseconds patience) {
   return patient_job<std::vector<std::string>>(loop, path, patience,
-                                               [path](const Stop&) -> core::Result<std::vector<std::string>> {
+                                               [path](const Stop& stop) -> core::Result<std::vector<std::string>> {
                                                  auto real = check_place(path);
                                                  if (!real) return std::move(real).error();
-                                                 return problems(*real);
+                                                 return problems(*real, stop);
                                                });
 }
 

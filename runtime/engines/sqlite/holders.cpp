@@ -1,14 +1,17 @@
 #include "sqlite/holders.hpp"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <fstream>
+#include <array>
+#include <cinttypes>
+#include <cstdio>
+#include <cstring>
 #include <map>
 #include <optional>
-#include <sstream>
 
 #include "core/text.hpp"
 #include "sqlite/place.hpp"
@@ -20,7 +23,9 @@ namespace {
 constexpr std::int64_t kPendingByte = 0x40000000;
 constexpr std::int64_t kReservedByte = kPendingByte + 1;
 constexpr std::int64_t kSharedFirst = kPendingByte + 2;
-constexpr std::int64_t kWalWriteByte = 120;     // WAL_WRITE_LOCK, of the -shm file
+constexpr std::int64_t kWalWriteByte = 120;  // WAL_WRITE_LOCK, of the -shm file
+constexpr std::size_t kLongestCommand = 16U << 10U;
+constexpr std::size_t kMostLocks = 16U << 20U;
 constexpr std::int64_t kWalLastReadByte = 127;  // behind it, the byte that says only «somebody has it open»
 
 struct File {
@@ -44,24 +49,35 @@ struct Lock {
   std::int64_t last = 0;
 };
 
+/// One that waits has `->` for its second word, and so is of another shape.
 std::optional<Lock> parse_lock(const std::string& line) {
-  std::istringstream words(line);
-  std::string number, word, mode, kind, place, first, last;
   Lock lock;
-  if (!(words >> number >> word)) return {};
-  if (word == "->") return {};  // one that waits
-  if (!(words >> mode >> kind >> lock.pid >> place >> first >> last)) return {};
-  lock.write = kind == "WRITE";
-  unsigned long inode = 0;
-  if (std::sscanf(place.c_str(), "%x:%x:%lu", &lock.file.major_number, &lock.file.minor_number, &inode) != 3) return {};
-  lock.file.inode = inode;
-  try {
-    lock.first = std::stoll(first);
-    lock.last = last == "EOF" ? INT64_MAX : std::stoll(last);
-  } catch (const std::exception&) {
+  std::array<char, 16> kind{};
+  std::array<char, 24> last{};
+  const int found = std::sscanf(
+      line.c_str(), "%*d: %*15[A-Z] %*15[A-Z] %15s %" SCNd64 " %x:%x:%" SCNu64 " %" SCNd64 " %23s", kind.data(),
+      &lock.pid, &lock.file.major_number, &lock.file.minor_number, &lock.file.inode, &lock.first, last.data());
+  if (found != 7) return {};
+  lock.write = std::strcmp(kind.data(), "WRITE") == 0;
+  if (std::strcmp(last.data(), "EOF") == 0) {
+    lock.last = INT64_MAX;
+  } else if (std::sscanf(last.data(), "%" SCNd64, &lock.last) != 1) {
     return {};
   }
   return lock;
+}
+
+/// What a file of /proc holds, `most` bytes; nothing where it cannot be read. Streams would double the agent's size.
+std::string read_proc(const std::string& path, std::size_t most) {
+  std::string text;
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return text;
+  std::array<char, 4096> piece{};
+  for (ssize_t size = 0; text.size() < most && (size = ::read(fd, piece.data(), piece.size())) > 0;) {
+    text.append(piece.data(), static_cast<std::size_t>(size));
+  }
+  ::close(fd);
+  return text;
 }
 
 bool same(const File& a, const File& b) {
@@ -71,10 +87,13 @@ bool same(const File& a, const File& b) {
 bool covers(const Lock& lock, std::int64_t byte) { return lock.first <= byte && byte <= lock.last; }
 
 std::string command_of(std::int64_t pid) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/cmdline", std::ios::binary);
-  std::string words, word;
-  for (int count = 0; count < 2 && std::getline(file, word, '\0'); ++count) {
-    words += (words.empty() ? "" : " ") + word.substr(0, 80);
+  std::string text = read_proc("/proc/" + std::to_string(pid) + "/cmdline", kLongestCommand);
+  if (!text.empty() && text.back() == '\0') text.pop_back();
+  std::string words;
+  int count = 0;
+  for (const std::string_view word : core::split(text, '\0')) {
+    if (++count > 2) break;
+    words += (words.empty() ? "" : " ") + std::string(word.substr(0, 80));
   }
   return core::clean(words);
 }
@@ -85,12 +104,9 @@ bool is_id(std::string_view text) {
 
 /// The ID in `…/docker-<id>.scope`, `/docker/<id>`, `…/libpod-<id>`.
 std::string container_of(std::int64_t pid) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/cgroup");
-  std::string line;
-  while (std::getline(file, line)) {
-    for (std::size_t at = 0; at + 64 <= line.size(); ++at) {
-      if (is_id(std::string_view(line).substr(at, 64))) return line.substr(at, 64);
-    }
+  const std::string text = read_proc("/proc/" + std::to_string(pid) + "/cgroup", kLongestCommand);
+  for (std::size_t at = 0; at + 64 <= text.size(); ++at) {
+    if (is_id(std::string_view(text).substr(at, 64))) return text.substr(at, 64);
   }
   return {};
 }
@@ -102,10 +118,9 @@ std::vector<Holder> find_holders(const std::string& path) {
   if (!database) return {};
   const auto shared = file_of(path + "-shm");
   std::map<std::int64_t, bool> writes;  // by process
-  std::ifstream locks("/proc/locks");
-  std::string line;
-  while (std::getline(locks, line)) {
-    const auto lock = parse_lock(line);
+  const std::string locks = read_proc("/proc/locks", kMostLocks);
+  for (const std::string_view line : core::lines(locks)) {
+    const auto lock = parse_lock(std::string(line));
     if (!lock || lock->pid <= 0 || lock->pid == ::getpid()) continue;
     if (same(lock->file, *database)) {
       const bool keeps_out =
