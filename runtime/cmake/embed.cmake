@@ -1,4 +1,5 @@
-# Compiles stdlib/**/*.lua and the programs for servers into the binary, byte for byte: an assembler file with one .incbin each, and a table of names.
+# Compiles stdlib/**/*.lua and the programs for servers into the binary, byte for byte: an assembler file with one .incbin
+# each, and a table of names.
 enable_language(ASM)
 
 file(GLOB_RECURSE stdlib_files CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR}/stdlib ${CMAKE_SOURCE_DIR}/stdlib/*.lua)
