@@ -12,7 +12,6 @@ local release = require "deploy.release"
 local report = require "native.report"
 local secrets = require "deploy.secrets"
 local side_by_side = require "deploy.side_by_side"
-local try = require "deploy.try"
 local yaml = require "native.yaml"
 
 local App = {}
@@ -115,15 +114,24 @@ function App:image(version)
   return self.config.image .. ":" .. version
 end
 
+local function is_ours(self, entry) return (entry.labels or {}).service == self.config.service end
+
 --- This service's containers on a server, by name.
 --- @async
 --- @param host Host
 --- @return table<string, Facts>
 function App:containers(host)
-  local by_name = {}
-  -- The engine lists by its own clock, newest first, and finer than the seconds that it tells (moby:daemon/list.go).
-  for rank, entry in ipairs(host.docker:list { all = true, labels = { "service=" .. self.config.service } }) do
-    by_name[entry.name] = container.facts(entry, rank)
+  return self:_facts(host.docker:list { all = true, labels = { "service=" .. self.config.service } })
+end
+
+-- The engine lists by its own clock, newest first, and finer than the seconds that it tells (moby:daemon/list.go).
+function App:_facts(entries)
+  local by_name, rank = {}, 0
+  for _, entry in ipairs(entries) do
+    if is_ours(self, entry) then
+      rank = rank + 1
+      by_name[entry.name] = container.facts(entry, rank)
+    end
   end
   return by_name
 end
@@ -134,32 +142,37 @@ end
 --- @param version? string  whose image is looked for
 --- @return Look
 function App:look(host, version)
-  local image = version and self:image(version)
-  local look = { routes = {}, nameless = {} }
-  -- A connection opens after the other, so those who ask twice come first.
+  local look, entries = { routes = {}, nameless = {} }, nil
+  -- Three questions over two connections, the slow one alone: one opens after the other, a round trip each.
   side_by_side({
-    function() look.proxy = self.proxy:look(host) end,
     function()
-      local found = image and try(host.docker.inspect_image, host.docker, image)
-      look.image = found and found.id
-      if image and self:needs_pull(look) then look.nameless = self:nameless_images(host) end
+      entries = host.docker:list { all = true }
+      if version then look.image, look.nameless = self:look_at_images(host, version) end
     end,
-    function() look.containers = self:containers(host) end,
+    function() look.proxy = self.proxy:look(host) end,
   }, "look", function(fn) fn() end)
-  self:_take_routes(host, look)
+  look.containers = self:_facts(entries)
+  self:_take_routes(host, look, entries)
   return look
 end
 
---- Notes what gets each role's traffic. What a proxy wrote down must agree with what runs, or it is asked itself.
-function App:_take_routes(host, look)
-  local up = {}
-  for _, facts in pairs(look.containers) do up[facts.id:sub(1, 12)] = facts.state == "running" end
+--- Notes what gets each role's traffic. What a proxy wrote down counts while the proxy runs and as far as it agrees
+--- with what runs; else it is asked.
+function App:_take_routes(host, look, entries)
+  local up, proxy = {}, look.proxy
+  for _, entry in ipairs(entries) do
+    if entry.state == "running" then up[entry.name], up[entry.id:sub(1, 12)] = true, true end
+  end
+  if proxy.written and not up[self.proxy.container] then
+    proxy = self.proxy:ask(host)
+    look.proxy = proxy
+  end
   for _, role in ipairs(self:proxied(host)) do
     local name = container.route_name(self.config.service, role.name)
-    local route = look.proxy.routes[name]
-    if look.proxy.written and not (route and up[route.container]) then
-      look.proxy.routes, look.proxy.written = self.proxy:routes(host), false
-      route = look.proxy.routes[name]
+    local route = proxy.routes[name]
+    if proxy.written and not (route and up[route.container]) then
+      proxy.routes, proxy.written = self.proxy:routes(host), false
+      route = proxy.routes[name]
     end
     look.routes[role.name] = route
   end

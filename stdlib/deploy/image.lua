@@ -42,6 +42,8 @@ function Image:_ship(host, version)
     shipped.bytes / 1048576) }
 end
 
+local function is_nameless(entry) return #entry.tags == 0 and #entry.digests == 0 end
+
 --- IDs of the images on a server that have no name.
 --- @async
 --- @param host Host
@@ -50,6 +52,36 @@ function Image:nameless_images(host)
   local ids = {}
   for index, image in ipairs(host.docker:list_images { nameless = true }) do ids[index] = image.id end
   return ids
+end
+
+--- Whether engines list an image under this very name: Docker Hub's names are shortened, or made long.
+local function is_listed_as_written(ref)
+  local registry = ref:match "^([^/]+)/"
+  return registry ~= nil and registry ~= "docker.io" and registry ~= "index.docker.io"
+    and (registry == "localhost" or registry:find "[.:]" ~= nil)
+end
+
+--- A version's image on a server before anything is changed, and the images there that have no name, which matter
+--- where one will be pulled. One answer tells both where the engine's list names images as we do.
+--- @async
+--- @param host Host
+--- @param version string
+--- @return string? id
+--- @return string[] nameless
+function Image:look_at_images(host, version)
+  local ref, id, nameless = self:image(version), nil, {}
+  if not is_listed_as_written(ref) then
+    local found = try(host.docker.inspect_image, host.docker, ref)
+    id = found and found.id
+    return id, self:needs_pull { image = id } and self:nameless_images(host) or nameless
+  end
+  for _, entry in ipairs(host.docker:list_images()) do
+    if is_nameless(entry) then nameless[#nameless + 1] = entry.id end
+    for _, tag in ipairs(entry.tags) do
+      if tag == ref then id = entry.id end
+    end
+  end
+  return id, self:needs_pull { image = id } and nameless or {}
 end
 
 --- Whether there is an image without a name that was not there before.

@@ -9,11 +9,14 @@ local json = require "native.json"
 local pick = require "deploy.pick"
 local report = require "native.report"
 local side_by_side = require "deploy.side_by_side"
+local task = require "native.task"
 local text = require "native.text"
 local try = require "deploy.try"
 
 local M = {}
 local Release = {}
+
+local HEAD_START = 10  -- ms; a small container is gone by then
 
 --- @class Started  what a start made of a version on one server
 --- @field roles table<string, { id: string, name: string, state: "new"|"woken"|"running", route: table? }>
@@ -304,6 +307,28 @@ function Release:unretire(host, before, started)
   end)
 end
 
+--- False where something uses it.
+local function remove_image(docker, ref)
+  local ok, err = pcall(docker.remove_image, docker, ref)
+  local kind = not ok and fail.normal(err).kind
+  if kind and kind ~= "docker.conflict" and kind ~= "docker.not_found" then error(err, 0) end
+  return kind ~= "docker.conflict"
+end
+
+--- Containers, and images that nothing else of the service uses. An image is asked for a moment after its container,
+--- over a long way before that is answered; one that is still used then is asked for again, and kept for somebody else.
+local function remove_all(docker, containers, images)
+  local removal = task.spawn(function()
+    side_by_side(containers, "remove", function(facts) try(docker.remove, docker, facts.id, { volumes = true }) end)
+  end, { name = "removal of containers", observed = true })
+  if #images > 0 then task.sleep(HEAD_START) end
+  local gone = side_by_side(images, "remove image", function(ref) return remove_image(docker, ref) end)
+  task.join(removal)
+  for index, ref in ipairs(images) do
+    if not gone[index] then remove_image(docker, ref) end
+  end
+end
+
 --- Lets go of stopped containers: of each role the newest `retain` are kept, none that a newer one of the same version
 --- replaced; with them go images that nothing of this service uses any more. What is gone stays gone when a run is
 --- undone. Which they are follows from what was there before, so that a repetition finishes what was begun.
@@ -320,18 +345,15 @@ function Release:prune(host, before, started)
       removed[#removed + 1], names[#names + 1] = facts, facts.name
     end
   end
-  side_by_side(removed, "remove", function(facts) try(docker.remove, docker, facts.id, { volumes = true }) end)
-  local used = {}
+  local used, images = {}, {}
   for _, facts in pairs(left) do used[facts.image] = true end
   for _, facts in ipairs(removed) do
     if not used[facts.image] then
       used[facts.image] = true
-      local ok, err = pcall(docker.remove_image, docker, facts.ref)
-      local kind = not ok and fail.normal(err).kind
-      -- Somebody else uses it, or it went already: both are fine.
-      if kind and kind ~= "docker.conflict" and kind ~= "docker.not_found" then error(err, 0) end
+      images[#images + 1] = facts.ref
     end
   end
+  remove_all(docker, removed, images)
   return { unchanged = #names == 0, note = #names > 0 and table.concat(names, ", ") or nil }
 end
 

@@ -14,6 +14,7 @@ M.Proxy = Proxy
 
 --- @class Proxy
 --- @field look fun(self: Proxy, host: Host): ProxyLook
+--- @field ask fun(self: Proxy, host: Host): ProxyLook
 --- @field boot fun(self: Proxy, host: Host, before: Look): { unchanged: boolean }
 --- @field unboot fun(self: Proxy, host: Host, before: Look)
 --- @field target fun(self: Proxy, host: Host, service: string): { container: string, port: integer }?
@@ -31,7 +32,7 @@ M.Proxy = Proxy
 --- @field network boolean    the app's network is there (asked only where the container does not run)
 --- @field volumes string[]   those of its volumes that exist (asked only where the container is missing)
 --- @field routes table<string, { container: string, port: integer }>
---- @field written? boolean   read from what the proxy wrote down, not asked of it
+--- @field written? boolean   read from what the proxy wrote down, not asked of it: it may be down
 
 --- @param settings table
 --- @param app AppConfig
@@ -101,7 +102,13 @@ function Proxy:target(host, service) return self:routes(host)[service] end
 --- @async
 --- @param host Host
 --- @return ProxyLook
-function Proxy:look(host)
+function Proxy:look(host) return self:ask(host) end
+
+--- As `look`, from the proxy itself and never from what it wrote down.
+--- @async
+--- @param host Host
+--- @return ProxyLook
+function Proxy:ask(host)
   -- Most often it runs; then its answer is all there is to ask for.
   local ok, routes = pcall(self.routes, self, host)
   if ok then return { state = "running", routes = routes } end

@@ -126,13 +126,12 @@ function Proxy:routes(host)
   return M.parse_list(self:_run(host, { "kamal-proxy", "list" }, { reads = true }))
 end
 
---- What it wrote down takes two answers; a command inside its container takes three and starts a process. nil where
---- that is not to be had.
+--- What it wrote down takes one answer; a command inside its container takes three and starts a process. It may be down
+--- all the same. nil where that is not to be had.
 function Proxy:_look_at_state(host)
   local bytes = try(host.docker.read, host.docker, self.container, STATE_FILE)
   local routes = bytes and M.parse_state(bytes)
-  if not routes or not host.docker:inspect(self.container).running then return nil end
-  return { state = "running", routes = routes, written = true }
+  return routes and { state = "running", routes = routes, written = true }
 end
 
 --- @async
@@ -140,7 +139,7 @@ end
 --- @return ProxyLook
 function Proxy:look(host)
   -- A plan notes what commands say: that is what a spec can be told.
-  return not door.is_kept() and self:_look_at_state(host) or base.Proxy.look(self, host)
+  return not door.is_kept() and self:_look_at_state(host) or self:ask(host)
 end
 
 --- Waits until it takes commands: it listens for them a moment after its start.

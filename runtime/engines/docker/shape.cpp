@@ -108,13 +108,16 @@ Json image_shape(const Json& raw) {
 Json image_list_shape(const Json& raw) {
   Json list = Json::array();
   for (const Json& one : raw) {
-    Json tags = Json::array();
+    Json tags = Json::array(), digests = Json::array();
     for (const Json& tag : array_at(one, "RepoTags")) {
       if (tag != "<none>:<none>") tags.push_back(tag);
     }
+    for (const Json& digest : array_at(one, "RepoDigests")) {
+      if (digest != "<none>@<none>") digests.push_back(digest);
+    }
     Json shape = {{"id", text_at(one, "Id")},
                   {"tags", std::move(tags)},
-                  {"digests", array_at(one, "RepoDigests")},
+                  {"digests", std::move(digests)},
                   {"labels", object_at(one, "Labels")}};
     copy_number(shape, "created", one, "Created");
     copy_number(shape, "bytes", one, "Size");

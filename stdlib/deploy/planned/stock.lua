@@ -63,10 +63,36 @@ end
 
 function calls.inspect_image(engine, base, ref) return engine._stock:image(base, ref) end
 
+local function has_labels(one, wanted)
+  for _, label in ipairs(wanted or {}) do
+    local name, value = label:match("^([^=]+)=(.*)$")
+    local found = (one.labels or {})[name or label]
+    if found == nil or (name and found ~= value) then return false end
+  end
+  return true
+end
+
+local function is_listed(image, options)
+  if options.nameless and #image.tags > 0 then return false end
+  if not has_labels(image, options.labels) then return false end
+  if not options.reference then return true end
+  for _, tag in ipairs(image.tags) do
+    if tag == options.reference or tag:match "^(.*):[^/:]*$" == options.reference then return true end
+  end
+  return false
+end
+
 function calls.list_images(engine, base, options)
-  local stock, out = engine._stock, {}
+  local stock, out, listed = engine._stock, {}, {}
   for _, entry in ipairs(base:list_images(options)) do
+    listed[entry.id] = true
     if stock._images[entry.id] ~= false then out[#out + 1] = stock:_with_tags(entry) end
+  end
+  for id, image in pairs(stock._images) do
+    if image and not listed[id] then
+      local made = stock:_with_tags(image)
+      if is_listed(made, options or {}) then out[#out + 1] = made end
+    end
   end
   return out
 end
@@ -169,15 +195,6 @@ function calls.remove_image(engine, base, ref, options)
     stock._tags[tagged(ref)] = false
   end
   return { untagged = { ref }, deleted = last and { image.id } or {} }
-end
-
-local function has_labels(one, wanted)
-  for _, label in ipairs(wanted or {}) do
-    local name, value = label:match("^([^=]+)=(.*)$")
-    local found = (one.labels or {})[name or label]
-    if found == nil or (name and found ~= value) then return false end
-  end
-  return true
 end
 
 --- Calls of a kind of thing that has a name: what is planned, then what is real.
