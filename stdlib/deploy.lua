@@ -62,6 +62,7 @@ local LATER = {
   app = function() return require("deploy.app").app end,
   build = function() return require("deploy.build").build end,
   secrets = function() return require "deploy.secrets" end,
+  backup = function() return require("deploy.backup").new end,
   sqlite = function() return require "native.sqlite" end,
   observe = function() return require("deploy.observe").start end,
   proxy = function()

@@ -30,17 +30,17 @@ core::Error failed(const std::string& what, const std::string& path, int code) {
   return {.kind = "sqlite.io", .message = what + " " + path + ": " + std::strerror(code)};
 }
 
-/// Removes a half-made file unless it was given its name.
+/// Removes a file that was made under a name of its own, whether it got its real one or not.
 class Partial {
  public:
   explicit Partial(std::string path) : path_(std::move(path)) {}
   ~Partial() {
-    if (!path_.empty()) ::unlink(path_.c_str());
+    // With what SQLite leaves beside a copy in WAL mode that was checked.
+    for (const char* part : {"", "-wal", "-shm", "-journal"}) ::unlink((path_ + part).c_str());
   }
   Partial(const Partial&) = delete;
   Partial& operator=(const Partial&) = delete;
   const std::string& path() const { return path_; }
-  void keep() { path_.clear(); }
 
  private:
   std::string path_;

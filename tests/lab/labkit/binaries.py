@@ -56,6 +56,14 @@ def kamal_proxy():
     raise Skip("kamal-proxy is not installed (needs a Go toolchain when set up)")
 
 
+def versitygw():
+    """The S3 server that the set-up script builds. Raises Skip."""
+    path = CACHE / "deps" / "bin" / "versitygw"
+    if not path.exists():
+        raise Skip("versitygw is not installed (needs a Go toolchain when set up)")
+    return path
+
+
 def buildx():
     """Docker's plugin as the set-up script keeps it, or as a package has installed it. Raises Skip."""
     folders = [CACHE / "deps" / "bin"] + [Path(place) / "docker/cli-plugins" for place in
