@@ -60,6 +60,7 @@ local LATER = {
   hosts = function() return require("deploy.host").hosts end,
   localhost = function() return require("deploy.host").localhost end,
   app = function() return require("deploy.app").app end,
+  migrate = function() return require("deploy.migrate").new end,
   build = function() return require("deploy.build").build end,
   secrets = function() return require "deploy.secrets" end,
   backup = function() return require("deploy.backup").new end,

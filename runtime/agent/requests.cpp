@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "patiently.hpp"
+#include "sqlite/files.hpp"
 #include "sqlite/mutex_file.hpp"
 #include "sqlite/once.hpp"
 #include "sqlite/place.hpp"
@@ -65,7 +66,8 @@ const std::map<std::string, Requests::Call, std::less<>>& Requests::calls() {
       {"rollback", &Requests::rollback}, {"was_done", &Requests::was_done},   {"mark_done", &Requests::mark_done},
       {"close", &Requests::close},       {"wait_free", &Requests::wait_free}, {"snapshot", &Requests::snapshot},
       {"restore", &Requests::restore},   {"check", &Requests::check},         {"holders", &Requests::holders},
-      {"space", &Requests::space},       {"lock", &Requests::lock},           {"unlock", &Requests::unlock},
+      {"space", &Requests::space},       {"remove", &Requests::remove},       {"reserve", &Requests::reserve},
+      {"lock", &Requests::lock},         {"unlock", &Requests::unlock},
   };
   return kCalls;
 }
@@ -289,6 +291,19 @@ core::Result<Json> Requests::space(Params& params, Cancellation&) {
   auto space = sqlite::space_of(path);
   if (!space) return std::move(space).error();
   return Json{{"bytes", space->bytes}, {"free", space->free}};
+}
+
+core::Result<Json> Requests::remove(Params& params, Cancellation&) {
+  const std::string path = params.text("path");
+  params.finish();
+  return as_json<bool>(sqlite::remove_database(path));
+}
+
+core::Result<Json> Requests::reserve(Params& params, Cancellation&) {
+  const std::string path = params.text("path");
+  const std::int64_t bytes = params.integer("bytes");
+  params.finish();
+  return as_json<core::Unit>(sqlite::reserve(path, bytes));
 }
 
 core::Result<Json> Requests::lock(Params& params, Cancellation& cancellation) {

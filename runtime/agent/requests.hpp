@@ -63,6 +63,8 @@ class Requests {
   core::Result<Json> check(Params& params, Cancellation& cancellation);
   core::Result<Json> holders(Params& params, Cancellation& cancellation);
   core::Result<Json> space(Params& params, Cancellation& cancellation);
+  core::Result<Json> remove(Params& params, Cancellation& cancellation);
+  core::Result<Json> reserve(Params& params, Cancellation& cancellation);
   core::Result<Json> lock(Params& params, Cancellation& cancellation);
   core::Result<Json> unlock(Params& params, Cancellation& cancellation);
 

@@ -48,6 +48,12 @@ int kill(lua_State* L) {
     return push_op(L, docker::kill_container(docker_self(L), lua::check_string(L, 2), lua::opt_string(L, 3, "KILL")));
   });
 }
+int pause(lua_State* L) {
+  return lua::guard(L, [L] { return push_op(L, docker::pause_container(docker_self(L), lua::check_string(L, 2))); });
+}
+int unpause(lua_State* L) {
+  return lua::guard(L, [L] { return push_op(L, docker::unpause_container(docker_self(L), lua::check_string(L, 2))); });
+}
 int restart(lua_State* L) {
   return lua::guard(L, [L] {
     lua::Options options(L, 3, "docker.restart");
@@ -111,8 +117,9 @@ int run_argv(lua_State* L) {
 }  // namespace
 
 const luaL_Reg kContainerCalls[] = {
-    {"create", create}, {"start", start},     {"stop", stop}, {"kill", kill}, {"restart", restart}, {"rename", rename},
-    {"remove", remove}, {"inspect", inspect}, {"list", list}, {"wait", wait}, {nullptr, nullptr},
+    {"create", create}, {"start", start},     {"stop", stop},       {"kill", kill}, {"restart", restart},
+    {"rename", rename}, {"remove", remove},   {"inspect", inspect}, {"list", list}, {"wait", wait},
+    {"pause", pause},   {"unpause", unpause}, {nullptr, nullptr},
 };
 
 const luaL_Reg kContainerFunctions[] = {{"check", check}, {"run_argv", run_argv}, {nullptr, nullptr}};

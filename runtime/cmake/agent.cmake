@@ -4,7 +4,7 @@ file(GLOB agent_sources CONFIGURE_DEPENDS agent/*.cpp)
 add_executable(deployrun-agent ${agent_sources}
   core/base64.cpp core/duration.cpp core/error.cpp core/file_lock.cpp core/text.cpp
   engines/json/error.cpp engines/json/json.cpp engines/agent/protocol.cpp
-  engines/sqlite/backup.cpp engines/sqlite/database.cpp engines/sqlite/error.cpp engines/sqlite/holders.cpp
+  engines/sqlite/backup.cpp engines/sqlite/database.cpp engines/sqlite/error.cpp engines/sqlite/files.cpp engines/sqlite/holders.cpp
   engines/sqlite/mutex_file.cpp engines/sqlite/once.cpp engines/sqlite/patience.cpp engines/sqlite/place.cpp
   engines/sqlite/rows.cpp)
 foreach(room core json sqlite agent)

@@ -402,14 +402,7 @@ function Host:sqlite(place, given)
   if place.volume and (place.container or not place.image) then
     fail.usage("host:sqlite: a volume comes with the image that is to reach it, and without a container")
   end
-  local client, close = agent.in_container(self.docker, place)
-  local helpers = rawget(self, "_helpers") or {}
-  rawset(self, "_helpers", helpers)
-  helpers[client] = close
-  local function closing()
-    helpers[client] = nil
-    close()
-  end
+  local client, closing = self:_agent_in(place)
   local ok, database = pcall(sqlite.open_with, there.backend(client), place.path, given, self.name)
   if not ok then
     closing()
@@ -417,6 +410,22 @@ function Host:sqlite(place, given)
   end
   database._closing = closing
   return database
+end
+
+--- An agent in a throw-away container; also what ends both, which the end of the connection does too.
+--- @async
+--- @param place { volume?: string, image?: string, container?: string, user?: string }
+--- @return Agent agent
+--- @return fun() close
+function Host:_agent_in(place)
+  local client, close = agent.in_container(self.docker, place)
+  local helpers = rawget(self, "_helpers") or {}
+  rawset(self, "_helpers", helpers)
+  helpers[client] = close
+  return client, function()
+    helpers[client] = nil
+    close()
+  end
 end
 
 function Host:_sqlite_at(path, given)

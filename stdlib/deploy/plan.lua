@@ -218,13 +218,21 @@ function faces.sqlite(self, call, database, ...)
   if not database:is_open() then
     base = { query = function() return { { n = 0 }, changes = 0 } end, was_done = function() return false end }
   end
-  if call.reads then return base[call.name] and base[call.name](base, ...) or {} end
+  if call.reads then
+    if not base[call.name] then return {} end
+    return base[call.name](base, ...)
+  end
   local words = { "sqlite3", database.path }
   local first = ...
   if call.name == "once" and base:was_done(first) then return false end
   if call.name == "run" or call.name == "execute" then words[3] = first end
   if call.name == "snapshot" then words[3] = (".backup %s"):format(first) end
   if call.name == "restore" then words[3] = (".restore %s"):format(first) end
+  if call.name == "remove_snapshot" then words = { "rm", "--force", first } end
+  if call.name == "reserve" then
+    local file = database.path .. ".reserve"
+    words = first and { "fallocate", "--length", ("%d"):format(first), file } or { "rm", "--force", file }
+  end
   local note
   if call.name == "once" then note = ("once, as %q"):format(first) end
   if call.name == "exclusive" then note = "in one transaction" end

@@ -30,7 +30,8 @@ local ON_FAILURE = { cancel = true, finish = true, continue = true }
 ---                               "continue": reported only
 --- @field reads? boolean         changes nothing
 --- @field final? boolean         cannot be undone, and comes last: once a task of it began the run only goes forward.
----        Interrupting it waits for its end, --abort finishes it, failures are reported only
+---        Interrupting it waits for its end, --abort finishes it, failures are reported only, unless `on_failure` says
+---        otherwise: then they end the run, which waits for --resume
 --- @field run fun(host: Host): any          its result is journaled (JSON)
 --- @field undo? fun(host: Host, result: any)  nil result: it was half done. Repeatable, and may run in another process
 
@@ -55,7 +56,7 @@ function M.new(name, declaration, localhost)
   end
   if declaration.final then
     if declaration.undo then fail.usage(what .. ": a final step has no undo") end
-    mode = "continue"
+    mode = declaration.on_failure or "continue"
   end
   local hosts = declaration.on
   if hosts == nil then hosts = { localhost } elseif hosts.name then hosts = { hosts } end

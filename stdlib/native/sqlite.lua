@@ -49,6 +49,8 @@ Transaction.__index = Transaction
 --- @field check fun(path: string, patience: number): string[]
 --- @field holders fun(path: string): SqliteHolder[]
 --- @field space fun(path: string): table
+--- @field remove fun(path: string): boolean           a database that nobody has open, with what lies beside it
+--- @field reserve fun(path: string, bytes: integer)     a file of that size
 --- @field lock fun(path: string, says: string, patience: number): fun()  gives what releases it
 
 --- @class SqliteConnection  query, run, execute, begin, commit, rollback, was_done, mark_done, close; they wait
@@ -226,6 +228,24 @@ function Database:restore(from)
   return self._backend.restore(from, self.path, self._patience)
 end
 
+--- Removes a snapshot; false where there is none.
+--- @async
+--- @param path string
+--- @return boolean removed
+function Database:remove_snapshot(path)
+  if path == self.path then fail.usage("sqlite: the database itself is no snapshot") end
+  return self._backend.remove(path)
+end
+
+--- Takes room on the database's disk (the file PATH.reserve), so that a restore finds it even on a full disk, until
+--- `reserve(nil)` gives it back. Raises `sqlite.full`.
+--- @async
+--- @param bytes integer?
+function Database:reserve(bytes)
+  local path = self.path .. ".reserve"
+  if bytes then self._backend.reserve(path, bytes) else self._backend.remove(path) end
+end
+
 --- What the integrity check and the check of foreign keys find.
 --- @async
 --- @return { ok: boolean, problems: string[] }
@@ -252,11 +272,16 @@ end
 --- @return boolean
 function Database:is_open() return self._connection ~= nil end
 
---- Lets go of the connection.
-function Database:close()
+--- Lets go of the connection, and of nothing else: what needs none goes on (mutexes, for one).
+function Database:_rest()
   local connection = self._connection
   self._connection = nil
   if connection then connection:close() end
+end
+
+--- Lets go of the connection.
+function Database:close()
+  self:_rest()
   if self._closing then self._closing() end
 end
 

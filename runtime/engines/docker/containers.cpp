@@ -90,6 +90,14 @@ Op<core::Unit> kill_container(ClientPtr client, const std::string& name, const s
   return ask_unit(std::move(client), std::move(ask));
 }
 
+Op<core::Unit> pause_container(ClientPtr client, const std::string& name) {
+  return ask_unit(std::move(client), about("pause", name, "POST", "/pause"));
+}
+
+Op<core::Unit> unpause_container(ClientPtr client, const std::string& name) {
+  return ask_unit(std::move(client), about("unpause", name, "POST", "/unpause"));
+}
+
 Op<core::Unit> restart_container(ClientPtr client, const std::string& name, std::optional<std::chrono::seconds> grace) {
   Ask ask = about("restart", name, "POST", "/restart");
   add_grace(ask, grace);

@@ -27,6 +27,10 @@ Op<bool> start_container(ClientPtr client, const std::string& name);
 Op<bool> stop_container(ClientPtr client, const std::string& name, std::optional<std::chrono::seconds> grace = {});
 /// `signal` as "TERM" or "SIGTERM"; `docker.conflict` where it is not running.
 Op<core::Unit> kill_container(ClientPtr client, const std::string& name, const std::string& signal = "KILL");
+/// Freezes every process of a container where it stands; `docker.conflict` where it does not run or is frozen already.
+Op<core::Unit> pause_container(ClientPtr client, const std::string& name);
+/// Lets it go on; `docker.conflict` (before Docker 23 `docker.engine`) where it is not frozen.
+Op<core::Unit> unpause_container(ClientPtr client, const std::string& name);
 Op<core::Unit> restart_container(ClientPtr client, const std::string& name,
                                  std::optional<std::chrono::seconds> grace = {});
 Op<core::Unit> rename_container(ClientPtr client, const std::string& name, const std::string& new_name);

@@ -178,6 +178,8 @@ Json create_body(const ContainerSpec& spec) {
   for (const auto& [key, value] : spec.env) body["Env"].push_back(key + "=" + value);
   if (spec.stop_timeout) body["StopTimeout"] = spec.stop_timeout->count();
   if (spec.health) add_health(body, *spec.health);
+  // As `docker run --rm -i`: one that goes with its end ends with the input of whoever is attached.
+  if (spec.interactive && spec.auto_remove) body["StdinOnce"] = true;
   add_ports(body, host, spec);
   add_files(body, host, spec);
   add_devices(host, spec);

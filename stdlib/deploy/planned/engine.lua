@@ -241,6 +241,15 @@ function calls.kill(self, base, name, signal)
   if not signal or signal == "KILL" then self:_set(one, { state = "exited" }) end
 end
 
+function calls.pause(self, base, name)
+  local one = running(self, base, name, "pause")
+  self:record { "docker", "pause", one.name }
+end
+
+function calls.unpause(self, base, name)
+  self:record { "docker", "unpause", running(self, base, name, "unpause").name }
+end
+
 function calls.restart(self, base, name)
   local one = self:find(base, name)
   self:record { "docker", "restart", one.name }

@@ -173,6 +173,21 @@ function Docker:kill(name, signal)
   await(self._raw:kill(name, signal))
 end
 
+--- Freezes every process of a container where it stands. `stop` ends a frozen one without letting it run. Raises
+--- `docker.conflict` where it does not run or is frozen already.
+--- @async
+--- @param name string
+function Docker:pause(name)
+  await(self._raw:pause(name))
+end
+
+--- Lets a frozen container go on.
+--- @async
+--- @param name string
+function Docker:unpause(name)
+  await(self._raw:unpause(name))
+end
+
 --- @async
 --- @param name string
 --- @param grace? string|{ grace?: string }

@@ -1,6 +1,8 @@
 --- Databases of this machine, for native/sqlite.lua: the native calls, each awaited.
 
 local await = require("native.task").await
+local files = require "native.files"
+local process = require "native.process"
 local raw = require "native.sqlite.raw"
 
 local M = {}
@@ -38,6 +40,24 @@ end
 
 for _, name in ipairs { "snapshot", "restore", "check", "holders", "space" } do
   M[name] = function(...) return await(raw[name](...)) end
+end
+
+--- Removes a database that nobody has open, with what lies beside it; false: nothing was there.
+--- @async
+--- @param path string
+--- @return boolean removed
+function M.remove(path)
+  local removed = false
+  for _, part in ipairs { "-journal", "-wal", "-shm", "" } do removed = files.remove(path .. part) end
+  return removed
+end
+
+--- A file of that many bytes, which are taken on the disk.
+--- @async
+--- @param path string
+--- @param bytes integer
+function M.reserve(path, bytes)
+  process.run { "fallocate", "--length", ("%d"):format(math.max(bytes, 1)), path }
 end
 
 local function releaser(lock)

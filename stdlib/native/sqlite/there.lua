@@ -67,6 +67,10 @@ function M.backend(agent)
 
   function backend.space(path) return agent:call("space", { path = path }) end
 
+  function backend.remove(path) return agent:call("remove", { path = path }) end
+
+  function backend.reserve(path, bytes) agent:call("reserve", { path = path, bytes = bytes }) end
+
   function backend.lock(path, says, patience)
     local taken = agent:call("lock", { path = path, says = says, patience_ms = patience })
     return function() give_back(agent, "unlock", { lock = taken.lock }) end

@@ -23,8 +23,8 @@ def digest(*parts):
     return sha.hexdigest()[:16]
 
 
-def _build(name, folder, flags):
-    sources = sorted(folder.glob("*.cpp"))
+def _build(name, folder, flags, more=()):
+    sources = sorted([*folder.glob("*.cpp"), *more])
     target = LAB_CACHE / f"{name}-{digest(*flags, *sources, *sorted(folder.glob('*.hpp')))}"
     if target.exists():
         return target
@@ -39,6 +39,13 @@ def _build(name, folder, flags):
 def app():
     """The demo app, static."""
     return _build("demo_app", ROOT / "recipes" / "demo" / "app", ["-static", "-pthread", "-s"])
+
+
+def notes_app():
+    """The app of the SQLite tests, static, with the SQLite that the set-up script builds."""
+    deps, demo = CACHE / "deps", ROOT / "recipes/demo/app"
+    flags = [f"-I{demo}", f"-I{deps / 'include'}", str(deps / "lib" / "libsqlite3.a"), "-static", "-pthread", "-s"]
+    return _build("notes_app", ROOT / "tests" / "lab" / "notes_app", flags, [demo / "http.cpp"])
 
 
 def load():

@@ -18,6 +18,7 @@ import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 MS_RDONLY, MS_NOSUID, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE, MNT_DETACH = 1, 2, 32, 4096, 16384, 1 << 18, 2
 
@@ -130,12 +131,24 @@ def build_root(config):
     os.rmdir("/.old")
 
 
-def end_everything():
+def thaw(name):
+    """Containers that were frozen go on: a process in a freezer does not end."""
+    for folder, _, files in [found for top in ("freezer/" + name, name) for found in os.walk("/sys/fs/cgroup/" + top)]:
+        for file, word in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+            if file in files:
+                try:
+                    Path(folder, file).write_text(word)
+                except OSError:
+                    pass  # ended meanwhile
+
+
+def end_everything(cgroup):
     """Kills all other processes of the machine and waits for each of them."""
     try:
         os.kill(-1, signal.SIGKILL)
     except ProcessLookupError:
         return
+    thaw(cgroup)
     while True:
         try:
             os.waitpid(-1, 0)
@@ -227,7 +240,7 @@ def main():
     finally:
         for device in config["devices"]:
             subprocess.run(["ip", "link", "del", device], check=False, stderr=subprocess.DEVNULL)
-        end_everything()
+        end_everything(config["cgroup"])
         remove_cgroups(config["cgroup"])
         if config["folder"]:
             shutil.rmtree(config["folder"], ignore_errors=True, dir_fd=outside)

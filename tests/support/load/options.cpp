@@ -17,7 +17,7 @@ const char* const kUsage =
     "  --slow-every D        a slow request every D (none) --slow-ms N (10000)\n"
     "  --timeout D           of a quick request (30s)\n"
     "  --header 'N: V'       with every request, repeatable\n"
-    "  --record FILE         one JSON line per request\n"
+    "  --record FILE         one JSON line per request     --all-bodies yes: with the answers of good ones too\n"
     "Prints one JSON line at the end. Exit: 0 none failed, 1 some failed, 2 usage.\n";
 
 namespace {
@@ -83,6 +83,11 @@ const std::map<std::string, Setter>& setters() {
        [](Options& o, const std::string& v) {
          o.path = v;
          return v.starts_with('/');
+       }},
+      {"--all-bodies",
+       [](Options& o, const std::string& v) {
+         o.all_bodies = v == "yes";
+         return v == "yes" || v == "no";
        }},
       {"--record",
        [](Options& o, const std::string& v) {

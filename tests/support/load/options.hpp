@@ -25,6 +25,7 @@ struct Options {
   Milliseconds timeout{30'000};         // of one quick request; slow ones and uploads get theirs on top
   double keepalive_share = 0.5;         // of the quick requests; the rest open a connection each
   std::string path = "/";               // of the quick requests
+  bool all_bodies = false;              // records keep the answers of good requests too
   std::string record;                   // file for one line per request; empty: none
 };
 

@@ -42,7 +42,7 @@ std::string to_json(const Record& record) {
   out += ",\"new_connections\":" + std::to_string(record.new_connections);
   out += ",\"version\":" + quoted(record.version);
   out += ",\"error\":" + quoted(record.error);
-  if (!record.error.empty()) out += ",\"body\":" + quoted(record.body);
+  if (!record.error.empty() || !record.body.empty()) out += ",\"body\":" + quoted(record.body);
   return out + "}";
 }
 

@@ -21,7 +21,7 @@ struct Record {
   long new_connections = 0;  // opened for it; 0 on a kept connection
   std::string error;         // empty when the request succeeded
   std::string version;       // X-App-Version of the answer
-  std::string body;          // the answer's first bytes, kept for failures only
+  std::string body;          // the answer's first bytes; of good requests where that was asked for
 };
 
 /// One JSON object without line end.

@@ -47,7 +47,12 @@ UploadBody::UploadBody(std::size_t bytes) : data(bytes, '\0') {
 
 Request::Request(const Options& options, const UploadBody& upload, curl_slist* headers, Kind kind, std::size_t url,
                  Clock::time_point due)
-    : upload_(upload), kind_(kind), url_(url), due_(due), easy_(curl_easy_init()) {
+    : upload_(upload),
+      all_bodies_(options.all_bodies),
+      kind_(kind),
+      url_(url),
+      due_(due),
+      easy_(curl_easy_init()) {
   if (easy_ == nullptr) throw std::bad_alloc();
   CURL* easy = easy_.get();
   curl_easy_setopt(easy, CURLOPT_URL, target(options, kind, url).c_str());
@@ -118,7 +123,7 @@ Record Request::finish(CURLcode code) const {
   curl_easy_getinfo(easy_.get(), CURLINFO_NUM_CONNECTS, &record.new_connections);
   record.error = judge(code, record.status);
   record.version = version_;
-  if (!record.error.empty()) record.body = body_;
+  if (all_bodies_ || !record.error.empty()) record.body = body_;
   return record;
 }
 

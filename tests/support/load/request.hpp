@@ -47,6 +47,7 @@ class Request {
   [[nodiscard]] std::string judge(CURLcode code, long status) const;
 
   const UploadBody& upload_;
+  bool all_bodies_;
   Kind kind_;
   std::size_t url_;
   Clock::time_point due_;

@@ -1,0 +1,140 @@
+--- The database of a migration: where it is, as a container of the app sees it, and an agent that stays with it from
+--- the first check to the end. Connections are opened for one thing at a time: the migration finds nobody in its way.
+
+local door = require "native.door"
+local fail = require "native.fail"
+local sqlite = require "native.sqlite"
+local task = require "native.task"
+local there = require "native.sqlite.there"
+local try = require "deploy.try"
+
+local M = {}
+local ALONE_WITHIN = "45s"  -- the agent of a run that was killed has a lease of 30 s at most
+
+local Place = {}
+Place.__index = Place
+
+--- Which volume of a role holds a path of its containers: `shop-data`, `app.sqlite3`. Folders of the server too.
+--- @param volumes string[]  "name:/path", "/folder:/path:ro"
+--- @param path string
+--- @return string? volume
+--- @return string? rest  the path within it
+function M.volume_of(volumes, path)
+  local volume, rest, longest = nil, nil, 0
+  for _, one in ipairs(volumes) do
+    local source, target = one:match("^([^:]+):([^:]+)")
+    local folder = target and target:gsub("/+$", "") .. "/"
+    if folder and #folder > longest and path:sub(1, #folder) == folder then
+      volume, rest, longest = source, path:sub(#folder + 1), #folder
+    end
+  end
+  return volume, rest
+end
+
+--- @param host Host
+--- @param role RoleConfig
+--- @param database string|{ path: string }  a path of the role's containers; or one of the server
+--- @param image string   a local image whose user may use the database
+--- @return table place
+function M.new(host, role, database, image)
+  local self = setmetatable({ host = host, image = image }, Place)
+  if type(database) == "table" then
+    self.path = database.path
+  else
+    self.volume, self.path = M.volume_of(role.volumes, database)
+  end
+  return self
+end
+
+--- An agent where the database is; the same one as long as it lives.
+function Place:_agent()
+  if self._client and self._client:alive() then return self._client end
+  self:close()
+  if self.volume then
+    self._client, self._closing = self.host:_agent_in { volume = self.volume, image = self.image }
+  else
+    self._client = self.host:_agent()
+  end
+  return self._client
+end
+
+function Place:_open_for_real()
+  if not self.volume and self.host.name == "local" then return self.host:sqlite(self.path) end
+  return sqlite.open_with(there.backend(self:_agent()), self.path, {}, self.host.name)
+end
+
+-- What a plan has where there is nothing to open: it holds nothing.
+local NOTHING = { space = function() return { bytes = 0, free = 0 } end }
+
+--- A connection, for whoever closes it.
+--- @async
+--- @return SqliteDatabase
+function Place:open()
+  if not door.is_kept() then return self:_open_for_real() end
+  local ok, db = pcall(self._open_for_real, self)
+  if ok then return db end
+  if task.cancellation() then error(db, 0) end
+  return sqlite.open_with(NOTHING, self.path, { create = true }, self.host.name)
+end
+
+--- Whether there is a database yet. Looking makes nothing: not even the volume.
+--- @async
+--- @return boolean
+function Place:exists()
+  if self.volume and not self.volume:find("/", 1, true)
+    and not try(self.host.docker.inspect_volume, self.host.docker, self.volume) then
+    return false
+  end
+  local ok, why = pcall(function() self:_open_for_real():close() end)
+  if ok then return true end
+  if fail.normal(why).kind == "sqlite.open" then return false end
+  if not door.is_kept() or task.cancellation() then error(why, 0) end
+  return true
+end
+
+--- Runs `fn` with a connection that ends with it.
+--- @async
+--- @generic T
+--- @param fn fun(db: SqliteDatabase): T
+--- @return T
+function Place:with(fn)
+  local db = self:open()
+  local function closing(ok, ...)
+    db:close()
+    if not ok then error((...), 0) end
+    return ...
+  end
+  return closing(pcall(fn, db))
+end
+
+--- Runs `fn` while nobody else migrates this database, from whatever machine. No connection is open meanwhile.
+--- @async
+--- @generic T
+--- @param fn fun(): T
+--- @return T
+function Place:alone(fn)
+  if door.is_kept() then return fn() end
+  return self:with(function(db)
+    db:_rest()
+    return db:mutex("migrate", fn, { patience = ALONE_WITHIN })
+  end)
+end
+
+--- Removes a database that was half made; there was none before.
+--- @async
+function Place:remove()
+  if not self:exists() then return end
+  self:with(function(db)
+    db:_rest()
+    db._backend.remove(self.path)
+  end)
+end
+
+--- Lets go of the agent.
+function Place:close()
+  local closing = self._closing
+  self._client, self._closing = nil, nil
+  if closing then closing() end
+end
+
+return M
