@@ -3,7 +3,8 @@
 #
 #   by_hand.sh deploy|rollback CONFIG SERVICE PUBLIC_HOST IMAGE NEW OLD OLDEST SERVER …
 #
-# CONFIG is an ssh configuration; NEW, OLD and OLDEST are versions (OLD and OLDEST may be "-").
+# CONFIG is an ssh configuration, or "-": this is the server, and ssh is not needed. NEW, OLD and OLDEST are versions
+# (OLD and OLDEST may be "-").
 set -euo pipefail
 what=$1 config=$2 service=$3 public=$4 image=$5 new=$6 old=$7 oldest=$8
 shift 8
@@ -11,7 +12,9 @@ sockets=$(mktemp -d)
 trap 'rm -rf "$sockets"' EXIT
 share=(-F "$config" -o "ControlPath=$sockets/%n")
 
-on() { local server=$1; shift; ssh "${share[@]}" "$server" "$@" >/dev/null; }
+on() {  # SERVER COMMAND
+  if [ "$config" = - ]; then sh -c "$2" >/dev/null; else ssh "${share[@]}" "$1" "$2" >/dev/null; fi
+}
 
 everywhere() {  # COMMAND: on all servers at a time
   local server jobs=()
@@ -20,8 +23,10 @@ everywhere() {  # COMMAND: on all servers at a time
 }
 
 servers=("$@")
-for server in "${servers[@]}"; do ssh "${share[@]}" -o ControlMaster=yes -fN "$server" & done
-wait
+if [ "$config" != - ]; then
+  for server in "${servers[@]}"; do ssh "${share[@]}" -o ControlMaster=yes -fN "$server" & done
+  wait
+fi
 
 if [ "$what" = deploy ]; then
   everywhere "docker pull -q $image:$new"
@@ -33,4 +38,6 @@ everywhere "until curl -fsm 1 http://\$(docker inspect -f '{{.NetworkSettings.Ne
 everywhere "docker exec kamal-proxy kamal-proxy deploy $service --target $service-$new:80 --host $public --health-check-interval 100ms"
 [ "$old" = - ] || everywhere "docker stop $service-$old"
 [ "$oldest" = - ] || everywhere "docker rm $service-$oldest && docker image rm $image:$oldest"
-for server in "${servers[@]}"; do ssh "${share[@]}" -O exit "$server" 2>/dev/null; done
+if [ "$config" != - ]; then
+  for server in "${servers[@]}"; do ssh "${share[@]}" -O exit "$server" 2>/dev/null; done
+fi

@@ -1,7 +1,7 @@
 """deploy, rollback: a whole deploy with recipes/prod.lua and the way back to the kept container.
 
-Beside the same docker steps by a plain client on the server's own engine socket (floor.py), and beside a script with ssh
-ControlMaster and the docker command (by_hand.sh).
+Beside the same docker steps by a plain client on the server's own engine socket (floor.py), by the docker command on the
+server itself, and by a script with ssh ControlMaster and the docker command (by_hand.sh).
 """
 
 import json
@@ -18,7 +18,7 @@ from labkit.paths import deployrun
 from prodkit import Project
 
 RETAIN = 2
-FLOOR, SCRIPT = "the engine's floor", "ssh + docker by hand"
+FLOOR, COMMANDS, SCRIPT = "the engine's floor", "docker on the server", "ssh + docker by hand"
 
 
 class Contestant:
@@ -76,6 +76,19 @@ class Script(Contestant):
         self._run("rollback", self.version(), self.version(1), None)
 
 
+class Commands(Script):
+    """The same script on each server itself: what its docker steps cost without any way there."""
+
+    def _run(self, what, new, old, oldest):
+        script = ["bash", "-c", (HERE / "by_hand.sh").read_text(), "by_hand", what, "-", "command", "command.test",
+                  self.lab.image(self.repository), new, old or "-", oldest or "-", "here"]
+        children = [subprocess.Popen(host.machine.enter(script), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+                    for host in self.lab.hosts]
+        for child in children:
+            if child.wait() != 0:
+                raise RuntimeError(f"{what} by hand on a server: exit {child.returncode}")
+
+
 class Floor(Contestant):
     def __init__(self, lab, route, repository):
         super().__init__(lab, route, repository)
@@ -123,7 +136,7 @@ def measure_deploys(scenario, hosts, rtts, pairs, boot):
     print(f"\n== {scenario}, {hosts} server{'s' if hosts > 1 else ''}, app listens after {boot} ms")
     medians = {}
     with Lab(hosts=hosts) as lab:
-        repositories = ["app", "app-floor", "app-script"]
+        repositories = ["app", "app-floor", "app-commands", "app-script"]
         push_versions(lab, [f"{name}-{rtt}" for name in repositories for rtt in rtts], pairs + RETAIN + 3, boot)
         floor = None
         for rtt in rtts:
@@ -133,6 +146,8 @@ def measure_deploys(scenario, hosts, rtts, pairs, boot):
             contestants = {PRODUCT: Product(lab, route, f"app-{rtt}")}
             contestants[PRODUCT].ship()  # starts the proxy that all three use
             floor = contestants[FLOOR] = Floor(lab, route, f"app-floor-{rtt}")
+            if rtt == 0:
+                contestants[COMMANDS] = Commands(lab, route, f"app-commands-{rtt}")
             contestants[SCRIPT] = Script(lab, route, f"app-script-{rtt}")
             for contestant in contestants.values():
                 while contestant.newest <= RETAIN + 1:
@@ -151,12 +166,12 @@ def measure_deploys(scenario, hosts, rtts, pairs, boot):
             route.close()
             print(f"-- round trip time {rtt} ms")
             for name in contestants:
-                counted = "" if rtt == 0 or name == FLOOR else f"   {statistics.median(turns[name]):.0f} turns"
-                cpu = "" if name == FLOOR else f"   {1000 * statistics.median(cpus[name]):.0f} ms CPU here"
+                counted = "" if rtt == 0 or name in (FLOOR, COMMANDS) else f"   {statistics.median(turns[name]):.0f} turns"
+                cpu = "" if name in (FLOOR, COMMANDS) else f"   {1000 * statistics.median(cpus[name]):.0f} ms CPU here"
                 print(f"{name:22}{figures(walls[name])}{cpu}{counted}")
                 medians[name, rtt] = statistics.median(walls[name])
-            print(f"deployrun is {ratio(walls[PRODUCT], walls[FLOOR]):.2f} × the floor, "
-                  f"{ratio(walls[PRODUCT], walls[SCRIPT]):.2f} × the script")
+            print("deployrun is " + ", ".join(f"{ratio(walls[PRODUCT], walls[name]):.2f} × {name}"
+                                              for name in contestants if name != PRODUCT))
             if rtt and (PRODUCT, 0) in medians:
                 trips = {name: (medians[name, rtt] - medians[name, 0]) * 1000 / rtt for name in (PRODUCT, SCRIPT)}
                 print(", ".join(f"{name}: {count:.1f} trips" for name, count in trips.items()))
