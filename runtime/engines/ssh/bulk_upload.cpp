@@ -15,7 +15,7 @@ constexpr int kTries = 2;
 /// $1 path, $2 part, $3 folder to make or "". Prints the part's inode, then the sum of each chunk that it has already.
 /// A part that is not ours, or no plain file, was put there by somebody else. Parts that nobody went on with for two
 /// days are taken away.
-constexpr const char* kPrepare = R"sh(need find rm stat wc dd cut chmod mv
+constexpr const char* kPrepare = R"sh(need find rm stat wc dd cut chmod mv id
 umask 022
 if [ -n "$3" ]; then mkdir -p "$3" || exit 98; fi
 umask 077
@@ -24,19 +24,20 @@ find "${2%/*}/" -maxdepth 1 -type f -user "$(id -u)" -name '.deployrun-*.part' -
 if [ -L "$2" ] || { [ -e "$2" ] && ! { [ -f "$2" ] && [ -O "$2" ]; }; }; then rm -f "$2" || exit 98; fi
 [ -e "$2" ] || (set -C; : >"$2") || exit 98
 stat -c %i "$2" || exit 98
-n=$((($(wc -c <"$2") + 16777215) / 16777216))
+n=$((($(wc -c <"$2") + 4194303) / 4194304))
 i=0
 [ "$(sum </dev/null | cut -c1)" != - ] || i=$n
 while [ "$i" -lt "$n" ]; do
-  dd if="$2" bs=1048576 skip=$((i * 16)) count=16 2>/dev/null | sum | cut -c1-64
+  dd if="$2" bs=1048576 skip=$((i * 4)) count=4 2>/dev/null | sum | cut -c1-64
   i=$((i + 1))
 done)sh";
 
-/// $1 part, $2 where in it (MiB), $3 how many MiB, $4 its inode.
-constexpr const char* kChunkScript = R"sh(umask 077
-e=$(dd of="$1" bs=1048576 seek="$2" conv=notrunc 2>&1) || { echo "$e" >&2; exit 98; }
-[ "$(stat -c %i "$1" 2>/dev/null)" = "$4" ] || exit 96
-dd if="$1" bs=1048576 skip="$2" count="$3" 2>/dev/null | sum)sh";
+/// $1 part, $2 where in it (MiB).
+constexpr const char* kRunScript = R"sh(umask 077
+exec dd of="$1" bs=1048576 seek="$2" conv=notrunc)sh";
+
+/// $1 part. Its sum, or without any tool for that "-" and all its bytes.
+constexpr const char* kVerify = R"sh(sum <"$1")sh";
 
 /// $1 path, $2 part, $3 size, $4 inode, $5 mode or "", $6 owner or "".
 constexpr const char* kCommit = R"sh([ ! -d "$1" ] || exit 95
@@ -49,14 +50,11 @@ echo "$m")sh";
 
 }  // namespace
 
-/// One chunk at a time over a channel of its own.
+/// A run of chunks over a channel of its own.
 struct BulkUpload::Worker {
-  std::size_t chunk = 0;
-  std::shared_ptr<Sha256> sum;
-  std::uint64_t read = 0;      // what is in it; a job of the pool may be at it until all is
-  std::string said;            // the answer's first bytes
-  std::optional<Sha256> back;  // of the bytes that came back from a host without any tool
-  std::unique_ptr<core::Operation<std::string>> compare;
+  std::uint64_t offset = 0;
+  std::uint64_t size = 0;
+  std::uint64_t read = 0;
   std::unique_ptr<Exec> exec;
   bool busy = false;
 };
@@ -73,8 +71,6 @@ BulkUpload::BulkUpload(std::shared_ptr<Session> session, OpenedFile file, std::s
   const std::string key = Sha256::of(path_ + '\0' + from_ + '\0' + file_.identity);
   const std::string folder = folder_of(path_);
   part_ = (folder == "/" ? "" : folder) + "/.deployrun-" + key.substr(0, 32) + ".part";
-  chunks_.resize((file_.size + kChunk - 1) / kChunk);
-  left_ = chunks_.size();
   progress_.begin(file_.size);
 }
 
@@ -89,6 +85,10 @@ core::Error BulkUpload::refusal(const ExecResult& ran) const {
 void BulkUpload::start(Done done) {
   done_ = std::move(done);
   begun_ = core::Loop::now();
+  prepare();
+}
+
+void BulkUpload::prepare() {
   ExecOptions exec;
   exec.command.argv = script(std::string(kNeedFunction) + kSumFunction + kPrepare,
                              {path_, part_, options_.make_parents ? folder_of(path_) : std::string()});
@@ -104,118 +104,152 @@ void BulkUpload::prepared(const ExecResult& ran) {
   const auto lines = core::lines(ran.out);
   if (lines.empty() || lines[0].empty()) return fail(transfer_failure("write " + path_, session_->host(), 98, ran.err));
   inode_ = lines[0];
-  for (std::size_t i = 0; i + 1 < lines.size() && i < chunks_.size(); ++i) {
-    if (lines[i + 1].size() == 64) chunks_[i].there = lines[i + 1];
+  there_.assign((file_.size + kChunk - 1) / kChunk, {});
+  for (std::size_t i = 0; i + 1 < lines.size() && i < there_.size(); ++i) {
+    if (lines[i + 1].size() == 64) there_[i] = lines[i + 1];
   }
-  const std::size_t count = std::min(kChannels, chunks_.size());
-  for (std::size_t i = 0; i < count; ++i) workers_.push_back(std::make_unique<Worker>());
-  for (std::size_t i = 0; i < count && !error_; ++i) next(*workers_[i]);
+  missing_.clear();
+  compare(0);
 }
 
-void BulkUpload::next(Worker& worker) {
-  worker.busy = false;
-  if (error_) return settle();
-  if (left_ == 0) return commit();
-  if (next_ >= chunks_.size()) return;  // the others are still at it
-  worker.busy = true;
-  worker.chunk = next_++;
-  if (chunks_[worker.chunk].there.empty()) {
-    send(worker);
-  } else {
-    compare(worker);
-  }
-}
-
-void BulkUpload::compare(Worker& worker) {
-  worker.compare = hash_of_range(session_->loop(), file_, from_, worker.chunk * kChunk, size_of(worker.chunk));
-  worker.compare->start([this, &worker](core::Result<std::string> sum) {
-    if (error_ || !sum) {
-      worker.busy = false;
-      return error_ ? settle() : fail(sum.error());
+/// Goes through the chunks that the part has, one after the other, then sends the rest.
+void BulkUpload::compare(std::size_t chunk) {
+  while (chunk < there_.size() && there_[chunk].empty()) missing_.push_back(chunk++);
+  if (chunk == there_.size()) return send_missing();
+  hashing_ = true;
+  hash_ = hash_of_range(session_->loop(), file_, from_, chunk * kChunk, size_of(chunk));
+  hash_->start([this, chunk](core::Result<std::string> sum) {
+    hashing_ = false;
+    if (error_) return settle();
+    if (!sum) return fail(sum.error());
+    if (*sum != there_[chunk]) {
+      missing_.push_back(chunk);
+    } else if (tries_ == 0) {
+      progress_.add(size_of(chunk));
     }
-    if (*sum != chunks_[worker.chunk].there) return send(worker);
-    progress_.add(size_of(worker.chunk));
-    chunk_done(worker);
+    compare(chunk + 1);
   });
+}
+
+void BulkUpload::send_missing() {
+  if (missing_.empty()) return hash();
+  // Consecutive ones travel together: a run takes two processes there. Its end, if the connection is lost in the
+  // middle, is what has to be sent again.
+  const std::size_t longest = (missing_.size() + 2 * kChannels - 1) / (2 * kChannels);
+  workers_.clear();
+  std::size_t length = 0;
+  for (std::size_t i = 0; i < missing_.size(); ++i) {
+    if (i == 0 || missing_[i] != missing_[i - 1] + 1 || length == longest) {
+      workers_.push_back(std::make_unique<Worker>());
+      workers_.back()->offset = missing_[i] * kChunk;
+      length = 0;
+    }
+    workers_.back()->size += size_of(missing_[i]);
+    ++length;
+  }
+  const std::size_t first = std::min(kChannels, workers_.size());
+  for (std::size_t i = 0; i < first && !error_; ++i) send(*workers_[i]);
+  if (!error_) hash();
 }
 
 void BulkUpload::send(Worker& worker) {
-  const std::uint64_t size = size_of(worker.chunk);
-  worker.sum = std::make_shared<Sha256>();
+  worker.busy = true;
   worker.read = 0;
-  worker.said.clear();
-  worker.back.reset();
   ExecOptions exec;
-  exec.command.argv = script(
-      std::string(kSumFunction) + kChunkScript,
-      {part_, std::to_string(worker.chunk * kChunk / kBlock), std::to_string((size + kBlock - 1) / kBlock), inode_});
-  auto source = std::make_unique<FileSource>(session_->loop(), file_, from_, worker.chunk * kChunk, size, worker.sum);
+  exec.command.argv = script(kRunScript, {part_, std::to_string(worker.offset / kBlock)});
+  auto source = std::make_unique<FileSource>(session_->loop(), file_, from_, worker.offset, worker.size, nullptr);
   source->on_read = [this, &worker](std::size_t bytes) {
     worker.read += bytes;
-    progress_.add(bytes);
+    if (tries_ == 0) progress_.add(bytes);
   };
   exec.input_stream = std::move(source);
-  exec.keep_output = false;
-  auto err = std::make_shared<std::string>();
-  exec.on_output = [&worker, err](core::Output output, std::string_view bytes) {
-    if (output == core::Output::err) {
-      if (err->size() < 4096) *err += bytes;
-    } else if (worker.back) {
-      worker.back->add(bytes);
-    } else if (worker.said += bytes; worker.said.rfind("-\n", 0) == 0) {
-      worker.back.emplace();
-      worker.back->add(std::string_view(worker.said).substr(2));
-    }
-  };
   worker.exec = std::make_unique<Exec>(session_, std::move(exec));
-  worker.exec->start([this, &worker, err](core::Result<ExecResult> ran) {
-    if (ran) ran->err = *err;
-    sent(worker, std::move(ran));
-  });
+  worker.exec->start([this, &worker](core::Result<ExecResult> ran) { sent(worker, std::move(ran)); });
 }
 
 void BulkUpload::sent(Worker& worker, core::Result<ExecResult> ran) {
-  if (error_) {
-    worker.busy = false;
-    return settle();
-  }
-  if (!ran || ran->code != 0) {
-    worker.busy = false;
-    // A full disk must not stay full of what nobody may ever go on with.
-    return ran ? fail(refusal(*ran), true) : fail(ran.error());
-  }
-  const std::string there = worker.back ? worker.back->hex() : worker.said.substr(0, 64);
-  if (worker.read == size_of(worker.chunk) && there == worker.sum->hex()) return chunk_done(worker);
-  if (++chunks_[worker.chunk].tries >= kTries) {
-    worker.busy = false;
-    return fail(transfer_failure("write " + path_ + " on " + session_->host(), session_->host(), kFileDiffers, {}),
-                true);
-  }
-  send(worker);
+  worker.busy = false;
+  if (error_) return settle();
+  if (!ran) return fail(ran.error());
+  // A full disk must not stay full of what nobody may ever go on with.
+  if (ran->code != 0) return fail(refusal(*ran), true);
+  const auto next =
+      std::find_if(workers_.begin(), workers_.end(), [](const auto& one) { return one->exec == nullptr; });
+  if (next != workers_.end()) return send(**next);
+  if (std::any_of(workers_.begin(), workers_.end(), [](const auto& one) { return one->busy; })) return;
+  waiting_ = sum_.empty();
+  if (!waiting_) verify();
 }
 
-void BulkUpload::chunk_done(Worker& worker) {
-  --left_;
-  next(worker);
+/// The whole file here, while it is sent.
+void BulkUpload::hash() {
+  const bool sending = std::any_of(workers_.begin(), workers_.end(), [](const auto& one) { return one->busy; });
+  if (!sum_.empty()) return sending ? void() : verify();
+  waiting_ = !sending;
+  hash_on(std::make_shared<Sha256>(), 0);
+}
+
+/// Chunk by chunk, so that it can be given up.
+void BulkUpload::hash_on(const std::shared_ptr<Sha256>& sum, std::size_t chunk) {
+  hashing_ = true;
+  adding_ = add_range(session_->loop(), file_, from_, chunk * kChunk, size_of(chunk), sum);
+  adding_->start([this, sum, chunk](core::Result<core::Unit> added) {
+    hashing_ = false;
+    if (error_) return settle();
+    if (!added) return fail(added.error());
+    if (chunk + 1 < there_.size()) return hash_on(sum, chunk + 1);
+    sum_ = sum->hex();
+    if (waiting_) verify();
+  });
+}
+
+void BulkUpload::verify() {
+  waiting_ = false;
+  ExecOptions exec;
+  exec.command.argv = script(std::string(kSumFunction) + kVerify, {part_});
+  exec.keep_output = false;
+  auto said = std::make_shared<std::string>();
+  auto back = std::make_shared<std::optional<Sha256>>();  // of the bytes that come from a host without any tool
+  exec.on_output = [said, back](core::Output output, std::string_view bytes) {
+    if (output == core::Output::err) return;
+    if (*back) return (*back)->add(bytes);
+    *said += bytes;
+    if (said->rfind("-\n", 0) != 0) return;
+    back->emplace();
+    (*back)->add(std::string_view(*said).substr(2));
+  };
+  exec_ = std::make_unique<Exec>(session_, std::move(exec));
+  exec_->start([this, said, back](core::Result<ExecResult> ran) {
+    if (!ran) return fail(ran.error());
+    if (ran->code != 0) return fail(refusal(*ran));
+    verified(*back ? (*back)->hex() : said->substr(0, 64));
+  });
+}
+
+void BulkUpload::verified(const std::string& there) {
+  // What was compared is what was read; what was read must be one state of the file.
+  check_ = unchanged(session_->loop(), file_, from_);
+  check_->start([this, good = there == sum_](core::Result<core::Unit> same) {
+    if (error_) return settle();
+    if (!same) return fail(same.error(), same.error().kind == "ssh.file");
+    if (good) return commit();
+    // Once more, for those chunks that are not as they should be.
+    if (++tries_ < kTries) return prepare();
+    fail(transfer_failure("write " + path_ + " on " + session_->host(), session_->host(), kFileDiffers, {}), true);
+  });
 }
 
 void BulkUpload::commit() {
-  // What was compared is what was read; what was read must be one state of the file.
-  check_ = unchanged(session_->loop(), file_, from_);
-  check_->start([this](core::Result<core::Unit> same) {
-    if (error_) return settle();
-    if (!same) return fail(same.error(), same.error().kind == "ssh.file");
-    ExecOptions exec;
-    exec.command.argv = script(std::string(kGiveFunction) + kCommit, {path_, part_, std::to_string(file_.size), inode_,
-                                                                      mode_text(options_.mode), options_.owner});
-    exec_ = std::make_unique<Exec>(session_, std::move(exec));
-    exec_->start([this](core::Result<ExecResult> ran) {
-      if (!ran) return finish(ran.error());
-      if (error_) return finish(std::move(*error_));
-      if (ran->code != 0) return finish(refusal(*ran));
-      finish(Transferred{file_.size, parse_mode(ran->out),
-                         std::chrono::duration_cast<core::Milliseconds>(core::Loop::now() - begun_)});
-    });
+  ExecOptions exec;
+  exec.command.argv = script(std::string(kGiveFunction) + kCommit, {path_, part_, std::to_string(file_.size), inode_,
+                                                                    mode_text(options_.mode), options_.owner});
+  exec_ = std::make_unique<Exec>(session_, std::move(exec));
+  exec_->start([this](core::Result<ExecResult> ran) {
+    if (!ran) return finish(ran.error());
+    if (error_) return finish(std::move(*error_));
+    if (ran->code != 0) return finish(refusal(*ran));
+    finish(Transferred{file_.size, parse_mode(ran->out),
+                       std::chrono::duration_cast<core::Milliseconds>(core::Loop::now() - begun_)});
   });
 }
 
@@ -224,9 +258,7 @@ void BulkUpload::fail(core::Error error, bool drop) {
     error_ = std::move(error);
     drop_ = drop;
     for (const auto& worker : workers_) {
-      if (!worker->busy) continue;
-      if (worker->exec) worker->exec->cancel();
-      if (worker->compare) worker->compare->cancel();
+      if (worker->busy) worker->exec->cancel();
     }
   }
   settle();
@@ -234,7 +266,7 @@ void BulkUpload::fail(core::Error error, bool drop) {
 
 /// Completes with the error once nobody is at work any more.
 void BulkUpload::settle() {
-  if (!error_ || !done_) return;
+  if (!error_ || !done_ || hashing_) return;
   for (const auto& worker : workers_) {
     if (worker->busy) return;
   }
@@ -248,8 +280,8 @@ void BulkUpload::settle() {
 
 void BulkUpload::cancel() noexcept {
   if (!done_ || error_) return;
-  const bool working = std::any_of(workers_.begin(), workers_.end(), [](const auto& worker) { return worker->busy; });
-  if (working) return fail(core::cancelled());
+  const bool sending = std::any_of(workers_.begin(), workers_.end(), [](const auto& worker) { return worker->busy; });
+  if (sending || hashing_) return fail(core::cancelled());
   if (exec_) exec_->cancel();
   if (check_) check_->cancel();
 }

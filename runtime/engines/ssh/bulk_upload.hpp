@@ -1,8 +1,9 @@
-// A large file to a host: in chunks, several at a time over channels of their own (one channel's window is 2 MiB per
-// round trip with OpenSSH), each compared by its SHA-256 on the other side, into a part beside the target that a later
-// upload of the same file goes on with.
+// A large file to a host: in a few runs at a time over channels of their own (one channel's window is 2 MiB per round
+// trip with OpenSSH), into a part beside the target that a later upload of the same file goes on with: it compares what
+// is there chunk by chunk and sends what is missing. The whole is compared by its SHA-256 at the end, by one program
+// that reads the part itself: chunk by chunk, through pipes, that took the server three times as long.
 //
-// Invariant: the target is replaced only when every chunk was compared and the part is still the very file that was
+// Invariant: the target is replaced only when the whole was compared and the part is still the very file that was
 // written (its inode), so that two uploads of one file can get in each other's way but never mix.
 #pragma once
 
@@ -20,9 +21,10 @@ namespace deployrun::ssh {
 
 class BulkUpload final : public core::Operation<Transferred> {
  public:
-  static constexpr std::uint64_t kChunk = 16U << 20U;
+  /// What a later upload compares at once.
+  static constexpr std::uint64_t kChunk = 4U << 20U;
   /// Larger files travel this way.
-  static constexpr std::uint64_t kFrom = kChunk;
+  static constexpr std::uint64_t kFrom = 16U << 20U;
   static constexpr std::size_t kChannels = 4;
 
   /// `path` is safe (safe_path). Kinds: as Upload.
@@ -33,17 +35,17 @@ class BulkUpload final : public core::Operation<Transferred> {
 
  private:
   struct Worker;
-  struct Chunk {
-    std::string there;  ///< the SHA-256 that the part has here from an earlier time; empty: nothing
-    int tries = 0;
-  };
 
+  void prepare();
   void prepared(const ExecResult& ran);
-  void next(Worker& worker);
-  void compare(Worker& worker);
+  void compare(std::size_t chunk);
+  void send_missing();
   void send(Worker& worker);
   void sent(Worker& worker, core::Result<ExecResult> ran);
-  void chunk_done(Worker& worker);
+  void hash();
+  void hash_on(const std::shared_ptr<Sha256>& sum, std::size_t chunk);
+  void verify();
+  void verified(const std::string& there);
   void commit();
   std::uint64_t size_of(std::size_t chunk) const;
   core::Error refusal(const ExecResult& ran) const;
@@ -62,11 +64,16 @@ class BulkUpload final : public core::Operation<Transferred> {
   Done done_;
   core::Instant begun_{};
   ProgressMeter progress_;
-  std::vector<Chunk> chunks_;
-  std::size_t next_ = 0;
-  std::size_t left_ = 0;  // chunks not yet compared
+  std::vector<std::string> there_;    // the SHA-256 that the part has of a chunk from an earlier time
+  std::vector<std::size_t> missing_;  // chunks to be sent, in order
   std::vector<std::unique_ptr<Worker>> workers_;
-  std::unique_ptr<Exec> exec_;  // prepare, commit, and taking the part away
+  int tries_ = 0;
+  std::string sum_;  // of the whole file here; empty: not yet known
+  std::unique_ptr<core::Operation<std::string>> hash_;
+  std::unique_ptr<core::Operation<core::Unit>> adding_;
+  bool hashing_ = false;
+  bool waiting_ = false;        // all is sent, the sum is still to come
+  std::unique_ptr<Exec> exec_;  // prepare, verify, commit, and taking the part away
   std::unique_ptr<core::Operation<core::Unit>> check_;
   std::optional<core::Error> error_;
   bool drop_ = false;

@@ -55,6 +55,18 @@ core::Result<std::string> read_now(int fd, std::uint64_t offset, std::size_t cou
   return bytes;
 }
 
+core::Result<core::Unit> add_now(int fd, const std::string& path, std::uint64_t offset, std::uint64_t size,
+                                 Sha256& sum) {
+  for (std::uint64_t done = 0; done < size;) {
+    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, size - done));
+    auto piece = read_now(fd, offset + done, count, path);
+    if (!piece) return piece.error();
+    sum.add(*piece);
+    done += count;
+  }
+  return core::Unit{};
+}
+
 }  // namespace
 
 std::unique_ptr<core::Operation<OpenedFile>> open_local_file(core::Loop& loop, std::string path) {
@@ -66,14 +78,17 @@ std::unique_ptr<core::Operation<std::string>> hash_of_range(core::Loop& loop, Op
   return std::make_unique<core::PoolJob<std::string>>(
       loop, [file = std::move(file), path = std::move(path), offset, size]() -> core::Result<std::string> {
         Sha256 sum;
-        for (std::uint64_t done = 0; done < size;) {
-          const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, size - done));
-          auto piece = read_now(file.file->get(), offset + done, count, path);
-          if (!piece) return piece.error();
-          sum.add(*piece);
-          done += count;
-        }
+        if (auto added = add_now(file.file->get(), path, offset, size, sum); !added) return added.error();
         return sum.hex();
+      });
+}
+
+std::unique_ptr<core::Operation<core::Unit>> add_range(core::Loop& loop, OpenedFile file, std::string path,
+                                                       std::uint64_t offset, std::uint64_t size,
+                                                       std::shared_ptr<Sha256> sum) {
+  return std::make_unique<core::PoolJob<core::Unit>>(
+      loop, [file = std::move(file), path = std::move(path), offset, size, sum = std::move(sum)] {
+        return add_now(file.file->get(), path, offset, size, *sum);
       });
 }
 

@@ -28,6 +28,10 @@ std::unique_ptr<core::Operation<OpenedFile>> open_local_file(core::Loop& loop, s
 /// The SHA-256 of a part of it. Kind `ssh.file`.
 std::unique_ptr<core::Operation<std::string>> hash_of_range(core::Loop& loop, OpenedFile file, std::string path,
                                                             std::uint64_t offset, std::uint64_t size);
+/// Adds a part of it to a sum, which nobody else is at meanwhile. Kind `ssh.file`.
+std::unique_ptr<core::Operation<core::Unit>> add_range(core::Loop& loop, OpenedFile file, std::string path,
+                                                       std::uint64_t offset, std::uint64_t size,
+                                                       std::shared_ptr<Sha256> sum);
 /// An error `ssh.file` where the open file is no longer what it was when it was opened.
 std::unique_ptr<core::Operation<core::Unit>> unchanged(core::Loop& loop, OpenedFile file, std::string path);
 
