@@ -75,6 +75,7 @@ void push_reply(lua_State* L, const http::Reply& reply) {
   }
   lua::push_string_map(L, headers);
   lua_setfield(L, -2, "headers");
+  if (reply.tls_days) lua::set_field(L, "tls_days", *reply.tls_days);
 }
 
 /// A reply with `ok` and, where it is not as expected, `reason`.
@@ -150,7 +151,8 @@ http::Request check_request(lua_State* L, lua::Options& options) {
   return request;
 }
 
-http::Expectation check_expectation(lua_State* L, lua::Options& options) {
+/// What the request must bring along for it is asked of `wanted`.
+http::Expectation check_expectation(lua_State* L, lua::Options& options, http::Request& wanted) {
   http::Expectation expectation;
   const bool given = options.push("expect");
   if (given) {
@@ -168,6 +170,8 @@ http::Expectation check_expectation(lua_State* L, lua::Options& options) {
       for (const auto& [path, value] : fields.items()) expectation.fields.emplace_back(path, value);
     }
     lua_pop(L, 1);
+    expectation.tls_days = expect.number("tls_days");
+    wanted.certificate = expectation.tls_days.has_value();
     expect.finish();
   }
   lua_pop(L, 1);
@@ -197,7 +201,7 @@ int probe(lua_State* L) {
     lua::Options options(L, 2, "http.probe");
     http::Request wanted = check_request(L, options);
     wanted.fresh = options.boolean("fresh").value_or(false);
-    http::Expectation expectation = check_expectation(L, options);
+    http::Expectation expectation = check_expectation(L, options, wanted);
     options.milliseconds("timeout");  // as above
     options.finish();
     std::unique_ptr<core::Operation<http::Probed>> one =
@@ -230,7 +234,7 @@ int wait_healthy(lua_State* L) {
     lua::Options options(L, 2, "http.wait_healthy");
     http::Request wanted = check_request(L, options);
     wanted.fresh = options.boolean("fresh").value_or(false);
-    http::Expectation expectation = check_expectation(L, options);
+    http::Expectation expectation = check_expectation(L, options, wanted);
     http::Patience patience;
     patience.interval = options.milliseconds("interval").value_or(patience.interval);
     patience.max_interval =
@@ -250,7 +254,7 @@ int observe(lua_State* L) {
   return lua::guard(L, [L] {
     lua::Options options(L, 2, "http.observe");
     http::Request wanted = check_request(L, options);
-    http::Expectation expectation = check_expectation(L, options);
+    http::Expectation expectation = check_expectation(L, options, wanted);
     http::ObserverOptions pace;
     pace.rate = options.number("rate").value_or(pace.rate);
     pace.fresh = std::clamp(options.number("fresh").value_or(pace.fresh), 0.0, 1.0);

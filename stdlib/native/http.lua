@@ -33,12 +33,14 @@ local M = {}
 --- @field redirect? string               where a 3xx points, absolute
 --- @field ms number
 --- @field reused boolean                 on a connection that was open already
+--- @field tls_days? number               how long the server's certificate is good for, where `expect` asks for it
 
 --- @class HttpExpect
 --- @field status? integer|string|(integer|string)[]  200, "200-299", "2xx" or several; 2xx unless told
 --- @field body? string                                must be contained
 --- @field headers? table<string, string>              must be there; "" for any value
 --- @field json? table<string, any>                    fields by path: ["checks.database"] = "ok"
+--- @field tls_days? number                            so long the server's certificate must still be good for
 
 local REQUEST_TIMEOUT = "30s"
 local PROBE_TIMEOUT = "5s"

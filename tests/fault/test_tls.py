@@ -133,6 +133,7 @@ def test_bad_certificates_are_refused():
                 expect = f'{{ headers = {{ ["X-Version"] = "{version}" }} }}'
                 got = _ask(folder, _probe(port, folder / "ca.pem").replace(", 200,", f", {expect},"))
                 assert got == {"status": 200, **({"reason": said} if said else {})}, got
+        _days_left(folder, ca)
         for name, (pair, words) in cases.items():
             with tls_server(*pair) as port:
                 got = _ask(folder, _probe(port, folder / "ca.pem"))
@@ -142,6 +143,17 @@ def test_bad_certificates_are_refused():
                 assert got.get("hint"), (name, got)
                 told.append(f"{name}: {got['message']}")
         return "\n".join(told)
+
+
+def _days_left(folder, ca):
+    """A certificate that is good today may be one that somebody has to renew tomorrow."""
+    with tls_server(*ca.issue("soon", days=10)) as port:
+        for days, reason in ((9, None), (11, "the certificate ends in 10 days, 11 are asked for")):
+            got = _ask(folder, _probe(port, folder / "ca.pem").replace(", 200,", f", {{ tls_days = {days} }},"))
+            assert got == {"status": 200, **({"reason": reason} if reason else {})}, got
+        call = _probe(port, folder / "ca.pem", ', within = "1s"').replace("http.probe", "http.wait_healthy")
+        got = _ask(folder, call.replace(" 200, {", " { expect = { tls_days = 300 },"))
+        assert got["kind"] == "http.unhealthy" and "300 are asked for" in got["last"], got
 
 
 UNSHARED = """\

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <ctime>
 
 #include "core/text.hpp"
+#include "http/expect.hpp"
 #include "http/upload.hpp"
 
 namespace deployrun::http {
@@ -62,7 +64,11 @@ void Exchange::set_up() {
   set(easy, CURLOPT_SSL_VERIFYPEER, request_.verify ? 1L : 0L);
   set(easy, CURLOPT_SSL_VERIFYHOST, request_.verify ? 2L : 0L);
   if (!request_.ca_file.empty()) set(easy, CURLOPT_CAINFO, request_.ca_file.c_str());
-  if (request_.fresh) {
+  if (request_.certificate) {
+    set(easy, CURLOPT_CERTINFO, 1L);
+    set(easy, CURLOPT_SSL_SESSIONID_CACHE, 0L);  // a resumed session shows no certificate
+  }
+  if (request_.fresh || request_.certificate) {
     set(easy, CURLOPT_FRESH_CONNECT, 1L);
     set(easy, CURLOPT_FORBID_REUSE, 1L);
   }
@@ -199,11 +205,26 @@ void Exchange::collect(CURLcode code) {
     reply_.url = shown_url(text);
   text = nullptr;
   if (curl_easy_getinfo(easy, CURLINFO_REDIRECT_URL, &text) == CURLE_OK && text != nullptr) reply_.redirect = text;
+  if (request_.certificate) reply_.tls_days = days_left();
   if (code == CURLE_OK) {
     result_.emplace(std::move(reply_));
   } else {
     result_.emplace(failure(code));
   }
+}
+
+/// Of the server's own certificate, the first of those that it sent.
+std::optional<double> Exchange::days_left() const {
+  curl_certinfo* certificates = nullptr;
+  if (curl_easy_getinfo(easy_.get(), CURLINFO_CERTINFO, &certificates) != CURLE_OK || certificates == nullptr ||
+      certificates->num_of_certs < 1)
+    return {};
+  static constexpr std::string_view kName = "Expire date:";
+  for (const curl_slist* line = certificates->certinfo[0]; line != nullptr; line = line->next) {
+    const std::string_view text = line->data;
+    if (text.starts_with(kName)) return days_until(std::string(text.substr(kName.size())), std::time(nullptr));
+  }
+  return {};
 }
 
 core::Error Exchange::failure(CURLcode code) {

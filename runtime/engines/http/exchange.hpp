@@ -43,6 +43,7 @@ class Exchange {
   bool on_header(std::string_view line);
   std::size_t on_body(const char* bytes, std::size_t count);
   std::size_t on_upload(char* into, std::size_t room);
+  std::optional<double> days_left() const;
   core::Error failure(CURLcode code);
 
   Client& client_;

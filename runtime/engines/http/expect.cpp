@@ -1,7 +1,10 @@
 #include "http/expect.hpp"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
+#include <cstdio>
+#include <ctime>
 
 #include "core/text.hpp"
 
@@ -50,7 +53,20 @@ const json::Json* find_field(const json::Json& root, std::string_view path) {
   return at;
 }
 
+std::string days(double value) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.4g", value);
+  return text.data();
+}
+
 }  // namespace
+
+std::optional<double> days_until(const std::string& date, std::int64_t now) {
+  std::tm parts{};
+  const char* end = ::strptime(date.c_str(), "%b %d %H:%M:%S %Y GMT", &parts);
+  if (end == nullptr || *end != '\0') return {};
+  return static_cast<double>(::timegm(&parts) - now) / 86400.0;
+}
 
 core::Result<std::vector<Expectation::StatusRange>> parse_status(std::string_view text) {
   std::vector<Expectation::StatusRange> ranges;
@@ -69,6 +85,13 @@ std::optional<std::string> unmet(const Expectation& expectation, const Reply& re
     return reply.status >= range.first && reply.status <= range.second;
   });
   if (!status) return "status " + std::to_string(reply.status);
+  if (expectation.tls_days) {
+    if (!reply.tls_days) return "there is no certificate to look at";
+    if (*reply.tls_days < *expectation.tls_days) {
+      return "the certificate ends in " + days(*reply.tls_days) + " days, " + days(*expectation.tls_days) +
+             " are asked for";
+    }
+  }
   for (const auto& [name, value] : expectation.headers) {
     const std::string* found = find_header(reply.headers, name);
     if (found == nullptr) return "no header " + name;

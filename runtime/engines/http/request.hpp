@@ -25,14 +25,15 @@ const std::string* find_header(const Headers& headers, std::string_view name);
 /// An answer, whatever its status.
 struct Reply {
   int status = 0;
-  Headers headers;             ///< in the order of arrival, of the last answer when redirects were followed
-  std::string body;            ///< empty where `Request::on_body` took it
-  std::string url;             ///< the last address asked, without credentials and query
-  std::string redirect;        ///< where a 3xx points, absolute; empty otherwise
-  double ms = 0;               ///< from the start to the last byte
-  std::uint64_t sent = 0;      ///< bytes of the request's body
-  std::uint64_t received = 0;  ///< bytes of the answer's body, wherever they went
-  bool reused = false;         ///< an open connection was used, none had to be made
+  Headers headers;                 ///< in the order of arrival, of the last answer when redirects were followed
+  std::string body;                ///< empty where `Request::on_body` took it
+  std::string url;                 ///< the last address asked, without credentials and query
+  std::string redirect;            ///< where a 3xx points, absolute; empty otherwise
+  double ms = 0;                   ///< from the start to the last byte
+  std::uint64_t sent = 0;          ///< bytes of the request's body
+  std::uint64_t received = 0;      ///< bytes of the answer's body, wherever they went
+  bool reused = false;             ///< an open connection was used, none had to be made
+  std::optional<double> tls_days;  ///< how long the server's certificate is still good for; where it was asked for
 };
 
 /// What `on_body` did with the bytes. `pause`: not taken, they come again after Call::resume().
@@ -53,6 +54,7 @@ struct Request {
   std::string unix_socket;              ///< path of a socket to speak through
   std::shared_ptr<Route> route;         ///< or whatever stream this opens (Client::route)
   bool fresh = false;                   ///< a connection of its own, closed afterwards
+  bool certificate = false;             ///< Reply::tls_days is wanted: a connection of its own too, for its handshake
   bool proxy_from_environment = false;  ///< http_proxy and friends; never for probes, sockets and routes
   std::string host;                     ///< whose errors these are (Error::host); may be empty
   /// Takes the body of a 2xx answer as it comes; other answers' bodies are kept in the reply. Runs inside libcurl: it

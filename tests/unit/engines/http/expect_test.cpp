@@ -113,3 +113,19 @@ TEST_CASE("percentiles are within two per cent") {
   histogram.add(1e12);
   CHECK(histogram.quantile(1.0) > 1000);
 }
+
+TEST_CASE("a certificate's days are counted, and too few are told") {
+  CHECK(http::days_until("Jan  2 12:00:00 1970 GMT", 86400) == 0.5);
+  CHECK(http::days_until("Jan 2 00:00:00 1970 GMT", 3 * 86400) == -2.0);
+  for (const char* wrong : {"", "tomorrow", "Jan  2 12:00:00 1970", "Jan 2 12:00:00 1970 GMT+1"})
+    CHECK_FALSE(http::days_until(wrong, 0));
+  http::Expectation expectation;
+  expectation.tls_days = 14;
+  http::Reply reply;
+  reply.status = 200;
+  CHECK(http::unmet(expectation, reply) == "there is no certificate to look at");
+  reply.tls_days = 13.25;
+  CHECK(http::unmet(expectation, reply) == "the certificate ends in 13.25 days, 14 are asked for");
+  reply.tls_days = 14;
+  CHECK_FALSE(http::unmet(expectation, reply));
+}
