@@ -12,6 +12,7 @@ local release = require "deploy.release"
 local report = require "native.report"
 local secrets = require "deploy.secrets"
 local side_by_side = require "deploy.side_by_side"
+local vitals = require "deploy.vitals"
 local yaml = require "native.yaml"
 
 local App = {}
@@ -271,6 +272,23 @@ function App:exec(host, command, given)
   if result.code == 0 then return said end
   local message = ("%s in %s: exit code %d"):format(command[1], target.name, result.code)
   return said, fail.make("app.exec", message, { host = host.name, code = result.code })
+end
+
+--- The four health endpoints of what serves, in one call: `/healthz` (the process answers), `/health/live` (liveness
+--- decides a restart), `/health/ready` (readiness decides traffic), `/health` (everything).
+--- @async
+--- @param host Host
+--- @param given? { role?: string, paths?: table<string, string> }  paths: others, by endpoint
+--- @return Vitals
+function App:vitals(host, given)
+  given = given or {}
+  local serving = self:serving(host, given.role)
+  for _, role in ipairs(self:roles(host)) do
+    if role.name == serving.role then
+      local port = role.health and role.health.port or 80
+      return vitals.ask(host, serving.id, port, self.config.network, given.paths)
+    end
+  end
 end
 
 image_module.extend(App)
