@@ -21,6 +21,16 @@ function M.command(name)
   return function(declaration) command.declare(registry, name, declaration) end
 end
 
+--- A grammar of the recipe's own, in place of `COMMAND --param value`.
+--- @class CommandLine
+--- @field read fun(words: string[]): string, table  a command's name and its parameters; may wait
+--- @field help fun(words: string[]): string
+--- @field plan_word? string  as the first word it means --plan
+
+--- Reads the words of the command line as the recipe says; `-h` is among them.
+--- @param line CommandLine
+function M.command_line(line) registry.line = line end
+
 --- For deploy/main.lua.
 function M._registry() return registry end
 

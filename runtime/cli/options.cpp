@@ -39,7 +39,10 @@ struct Reader {
     app.allow_extras();
     for (const OptionRow& row : options()) {
       if (!belongs(row, command.name)) continue;
-      const std::string names = (row.letter != nullptr ? std::string("-") + row.letter + "," : "") + "--" + row.name;
+      // A recipe may have a grammar of its own in which -h is something else: stdlib/deploy/main.lua says which.
+      const bool left_to_lua = std::string_view(row.name) == "help" && std::string_view(command.name) == kRecipe;
+      const bool lettered = row.letter != nullptr && !left_to_lua;
+      const std::string names = (lettered ? std::string("-") + row.letter + "," : "") + "--" + row.name;
       if (row.value == nullptr) {
         app.add_flag_function(names,
                               [this, &row](std::int64_t count) { flags[row.name] = static_cast<std::size_t>(count); });

@@ -55,6 +55,8 @@ int run_recipe(const Options& options) {
         lua::set_field(L, "source", read_text(options.recipe));
         lua::push_strings(L, options.words);
         lua_setfield(L, -2, "words");
+        lua::set_flag(L, "quiet", options.verbosity < 0);
+        lua::set_flag(L, "verbose", options.verbosity > 0);
         lua::set_field(L, "mode",
                        options.mode == Mode::resume  ? "resume"
                        : options.mode == Mode::abort ? "abort"

@@ -37,6 +37,7 @@ for _, name in ipairs(TYPE_NAMES) do TYPES[name] = true end
 
 --- The commands of the recipe that is being read, by name and in order.
 --- @class Registry
+--- @field line? CommandLine  a grammar of the recipe's own
 --- @field list Command[]
 --- @field by_name table<string, Command>
 
@@ -65,7 +66,11 @@ end
 --- @param declaration table
 function M.declare(registry, name, declaration)
   local what = ("deploy.command %q"):format(name)
-  if not name:match("^[a-z][a-z0-9_-]*$") then fail.usage(what .. ": names are lower case letters, digits, - and _") end
+  for word in (name .. " "):gmatch("(.-) ") do
+    if not word:match("^[a-z][a-z0-9_-]*$") then
+      fail.usage(what .. ": names are lower case letters, digits, - and _, in words with one blank between")
+    end
+  end
   if registry.by_name[name] then fail.usage(what .. ": declared twice") end
   options.check(declaration, COMMAND, what)
   check_params(declaration.params or {}, what)

@@ -26,6 +26,8 @@ local CLOSE_DEADLINE = 10000  -- ms for saying goodbye to hosts
 --- @field force boolean       accept a recipe that changed since the run began
 --- @field help boolean
 --- @field plan boolean        record changes instead of making them
+--- @field quiet boolean
+--- @field verbose boolean
 --- @field exit_code boolean   with a plan: 6 when changes are pending
 --- @field record string       with a plan: where the facts that it saw are written; "" for nowhere
 --- @field info table          user, host, actor, version: who runs this
@@ -82,9 +84,22 @@ local function take_over(request, journal)
   end)
 end
 
+--- The command and its parameters, by the recipe's own grammar where it has one.
+local function parse(registry, words)
+  if registry.line then
+    local name, params = registry.line.read(words)
+    return command.choose(registry, name), params
+  end
+  local name = words[1] and not words[1]:match("^%-") and table.remove(words, 1) or nil
+  local chosen = command.choose(registry, name)
+  local params = command.parse(chosen, words)
+  command.complete(chosen, params)
+  return chosen, params
+end
+
 local function execute(request, registry)
   local words = request.words
-  local name = words[1] and not words[1]:match("^%-") and table.remove(words, 1) or nil
+  local name = not registry.line and words[1] and not words[1]:match("^%-") and table.remove(words, 1) or nil
   if request.mode ~= "run" then
     local journal = journal_of(request)
     local record = take_over(request, journal)
@@ -98,9 +113,8 @@ local function execute(request, registry)
       mode = request.mode, localhost = require("deploy.host").localhost }
     return run, run:execute(chosen.run), chosen
   end
-  local chosen = command.choose(registry, name)
-  local params = command.parse(chosen, words)
-  command.complete(chosen, params)
+  if name then table.insert(words, 1, name) end
+  local chosen, params = parse(registry, words)
   local journal
   if not chosen.reads then
     journal = journal_of(request)
@@ -154,9 +168,38 @@ local function tell_help(request)
   for _, problem in ipairs(found.problems) do
     report.emit { type = "log", level = "warn", message = problem.message }
   end
-  if #found.registry.list > 0 then report.text(command.help(found.registry, request.recipe) .. "\n") end
+  if found.registry.line then
+    report.text(found.registry.line.help(request.words) .. "\n")
+  elseif #found.registry.list > 0 then
+    report.text(command.help(found.registry, request.recipe) .. "\n")
+  end
   report.text(request.help_text)
   return 0
+end
+
+--- What of our own options means something to a recipe's grammar as well.
+local function give_back(request)
+  local at = #request.words + 1
+  for index, word in ipairs(request.words) do
+    if word == "--" then at = math.min(at, index) end
+  end
+  if at == 1 then return end
+  if request.force and request.mode == "run" then table.insert(request.words, at, "--force") end
+  if request.quiet then table.insert(request.words, at, "--quiet") end
+  if request.verbose then table.insert(request.words, at, "--verbose") end
+end
+
+--- `-h` is help, unless the recipe's own grammar takes it.
+local function wants_help(request)
+  for _, word in ipairs(request.words) do
+    if word == "--" then return false end
+    if word == "-h" then
+      local line = require("cli.recipe").read(request.recipe).registry.line
+      require("deploy")._new_registry()  -- the recipe is read again, to be run
+      return not line
+    end
+  end
+  return false
 end
 
 --- Runs one invocation.
@@ -164,7 +207,7 @@ end
 --- @param request Request
 --- @return integer exit_code
 function M.main(request)
-  if request.help then return tell_help(request) end
+  if request.help or wants_help(request) then return tell_help(request) end
   local began = task.now()
   local run, result, chosen
   local ok, err = pcall(function()
@@ -177,6 +220,11 @@ function M.main(request)
     end
     within(request.planned, request.chunk)
     local registry = require("deploy")._registry()
+    if registry.line and registry.line.plan_word and registry.line.plan_word == request.words[1] then
+      table.remove(request.words, 1)
+      request.plan, request.planned = true, request.planned or require("deploy.plan").new()
+    end
+    if registry.line then give_back(request) end
     run, result, chosen = within(request.planned, function() return execute(request, registry) end)
   end)
   if not ok then

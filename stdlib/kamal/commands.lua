@@ -206,6 +206,6 @@ add("server exec", "a command on the hosts", { words = "[CMD...]", least = 0, op
 add("server bootstrap", "see to Docker")
 
 -- What Kamal does not have
-add("plan", "what a command would change; without one, deploy", { words = "[COMMAND …]", least = 0, ours = true })
+add("plan", "what a command would change", { words = "COMMAND …", least = 0, ours = true })
 
 return M

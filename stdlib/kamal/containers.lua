@@ -306,6 +306,8 @@ end
 
 --- `${NAME}`, and in volumes `$NAME` and a leading `~/`.
 local function expanded(value, world, is_volume)
+  if not value:find("[$~]") then return value end
+  local _ = world.home  -- asked for here: what gsub calls must not wait
   value = value:gsub("%${([%w_]+)}", function(name) return name == "PWD" and world.home or world.env(name) or "" end)
   if not is_volume then return value end
   value = value:gsub("^~/", function() return world.home .. "/" end)
