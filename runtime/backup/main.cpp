@@ -70,7 +70,7 @@ extern "C" void on_signal(int) { stop = true; }
 void watch(core::Milliseconds deadline) {
   std::thread([deadline] {
     const auto until = std::chrono::steady_clock::now() + deadline;
-    for (;;) {
+    while (!stop) {
       pollfd reader{STDOUT_FILENO, 0, 0};
       if (::poll(&reader, 1, 200) > 0 && (reader.revents & (POLLERR | POLLHUP)) != 0) stop = true;
       if (std::chrono::steady_clock::now() < until) continue;

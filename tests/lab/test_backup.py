@@ -16,7 +16,7 @@ from prodkit import FULL
 
 PROGRAM = deployrun().parent / "agent" / "deployrun-backup"
 WRITER = """
-import os, sqlite3, sys
+import os, sqlite3, sys, time
 path, number, log = sys.argv[1], int(sys.argv[2]), os.open(sys.argv[3], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 db = sqlite3.connect(path, timeout=60, isolation_level=None)
 db.execute("PRAGMA foreign_keys = ON")
@@ -28,6 +28,7 @@ while True:
     db.execute("INSERT INTO child VALUES (?, ?)", (number, n))
     db.execute("COMMIT")
     os.write(log, b"%d\\n" % n)
+    time.sleep(0.01)
 """
 
 
@@ -76,7 +77,7 @@ def acknowledged(log):
 
 
 def test_every_backup_under_writers_is_whole():
-    """Four writers; each backup passes both checks and has every row that was acknowledged before it began."""
+    """Four writers, up to 100 transactions a second each; each backup passes both checks and has every row that was acknowledged before it began."""
     count = 1000 if FULL else 20
     with Lab(hosts=0, engine=False) as lab:
         folder = lab.scratch()

@@ -281,6 +281,8 @@ core::Result<Json> Job::load(const std::string& file) {
   if (::link(from->c_str(), (plan_.scratch() + "/" + file).c_str()) != 0) {
     return core::file_error("link", *from, errno);
   }
+  // As the scratch folder: for another user in a container, below a folder that is 0700.
+  if (!plan_.place.user.empty()) ::chmod(from->c_str(), 0644);
   return workplace_.load(file, {}, stop_);
 }
 
