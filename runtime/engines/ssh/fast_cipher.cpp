@@ -2,6 +2,8 @@
 // here (2.6 ms a MiB). The linker puts these two in the place of its (--wrap, runtime/CMakeLists.txt), where libssh2 is
 // an archive that has them; with a shared libssh2 this file is left out. Both do what the originals do, bit for bit:
 // fast_cipher_test.cpp compares them.
+#include "ssh/fast_cipher.hpp"
+
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
@@ -12,19 +14,6 @@
 #include <memory>
 
 #include "ssh/handles.hpp"
-
-// As in libssh2's src/chacha.h and src/poly1305.h. Lengths are `unsigned` or `size_t` there, by version; below 4 GiB
-// these are the same in a register.
-extern "C" {
-/// RFC 7539's sixteen words: four constants, the key, the block counter and the nonce (64 bits each with libssh2).
-struct ChachaState {
-  std::uint32_t input[16];
-};
-void __real_chacha_encrypt_bytes(ChachaState* state, const unsigned char* from, unsigned char* to, std::size_t size);
-void __wrap_chacha_encrypt_bytes(ChachaState* state, const unsigned char* from, unsigned char* to, std::size_t size);
-void __real_poly1305_auth(unsigned char* tag, const unsigned char* from, std::size_t size, const unsigned char* key);
-void __wrap_poly1305_auth(unsigned char* tag, const unsigned char* from, std::size_t size, const unsigned char* key);
-}
 
 namespace {
 

@@ -8,15 +8,7 @@
 
 #ifdef DEPLOYRUN_FAST_CIPHER
 
-extern "C" {
-struct ChachaState {
-  std::uint32_t input[16];
-};
-void __real_chacha_encrypt_bytes(ChachaState* state, const unsigned char* from, unsigned char* to, std::size_t size);
-void __wrap_chacha_encrypt_bytes(ChachaState* state, const unsigned char* from, unsigned char* to, std::size_t size);
-void __real_poly1305_auth(unsigned char* tag, const unsigned char* from, std::size_t size, const unsigned char* key);
-void __wrap_poly1305_auth(unsigned char* tag, const unsigned char* from, std::size_t size, const unsigned char* key);
-}
+#include "ssh/fast_cipher.hpp"
 
 TEST_CASE("a packet's cipher and its tag are libssh2's, bit for bit") {
   std::mt19937 random(1);
