@@ -112,6 +112,9 @@ def test_every_backup_under_writers_is_whole():
         assert not (folder / "app.sqlite3-journal").exists() and list((home / "scratch").iterdir()) == []
 
 
+test_every_backup_under_writers_is_whole.timeout = 3600 if FULL else 300
+
+
 def test_s3_takes_whole_backups_alone():
     """Small and in parts; wrong keys; killed in the middle; a connection that breaks; retention; a drill."""
     with Lab(hosts=0, engine=False) as lab:
