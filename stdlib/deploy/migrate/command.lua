@@ -125,7 +125,7 @@ exit $code]]
 local END = [[
 [ -f "$1" ] || exit 0
 read -r pid began <"$1"
-if [ "$(cut -d' ' -f22 "/proc/$pid/stat" 2>/dev/null)" = "$began" ]; then kill -KILL -- "-$pid"; fi
+if [ "$(cut -d' ' -f22 "/proc/$pid/stat" 2>/dev/null)" = "$began" ]; then kill -s KILL -- "-$pid"; fi
 rm -f "$1"]]
 
 local function file_of(place) return (".deployrun/migrate-%s.pid"):format(place.app.config.service) end
