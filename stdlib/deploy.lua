@@ -71,6 +71,7 @@ local LATER = {
   localhost = function() return require("deploy.host").localhost end,
   app = function() return require("deploy.app").app end,
   migrate = function() return require("deploy.migrate").new end,
+  lock = function() return require("deploy.lock").lock end,
   build = function() return require("deploy.build").build end,
   secrets = function() return require "deploy.secrets" end,
   backup = function() return require("deploy.backup").new end,

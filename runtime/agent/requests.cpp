@@ -1,5 +1,7 @@
 #include "requests.hpp"
 
+#include <cstdlib>
+#include <string_view>
 #include <utility>
 
 #include "patiently.hpp"
@@ -15,6 +17,13 @@ namespace {
 constexpr std::size_t kMostHandles = 256;
 constexpr core::Milliseconds kLookAtCancellation{50};
 constexpr int kStepsBetweenLooks = 10'000;  // of SQLite's virtual machine
+constexpr std::string_view kDeployLock = "lock.";
+
+/// Where deploy locks are: in the home of the user who logs in, beside the agents.
+std::string state_folder() {
+  const char* home = std::getenv("HOME");
+  return home != nullptr && *home == '/' ? std::string(home) + "/.deployrun" : std::string();
+}
 
 Json done(const core::Unit&) { return true; }
 Json done(bool value) { return value; }
@@ -48,6 +57,8 @@ core::Result<Json> on_place(const std::string& path, core::Milliseconds patience
 
 }  // namespace
 
+Requests::Requests() : keeper_(state_folder()) {}
+
 void Cancellation::cancel(core::Error why) {
   const std::lock_guard lock(mutex_);
   if (stop_.exchange(true)) return;
@@ -73,6 +84,11 @@ const std::map<std::string, Requests::Call, std::less<>>& Requests::calls() {
 }
 
 core::Result<Json> Requests::answer(const std::string& method, const Json& params, Cancellation& cancellation) {
+  if (method.rfind(kDeployLock, 0) == 0) {
+    auto result = keeper_.answer(method.substr(kDeployLock.size()), params, cancellation.stop());
+    if (!result && cancellation.stop()) return cancellation.why();
+    return result;
+  }
   const auto found = calls().find(method);
   if (found == calls().end()) {
     return core::Error{.kind = "agent.method", .message = "deployrun-agent: no method is called " + method};

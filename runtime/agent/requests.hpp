@@ -10,6 +10,7 @@
 
 #include "agent/protocol.hpp"
 #include "core/file_lock.hpp"
+#include "lock/keeper.hpp"
 #include "params.hpp"
 #include "sqlite/backup.hpp"
 
@@ -31,8 +32,9 @@ class Cancellation {
 
 class Requests {
  public:
-  /// What `method` gives. Kinds of the sqlite module, `usage`, `agent.method` for a method that does not exist,
-  /// `cancelled`, and what the cancellation says.
+  Requests();
+  /// What `method` gives; those of deploy locks (`lock.acquire` …) are lock::Keeper's. Kinds of the sqlite module,
+  /// `usage`, `agent.method` for a method that does not exist, `cancelled`, and what the cancellation says.
   core::Result<Json> answer(const std::string& method, const Json& params, Cancellation& cancellation);
   /// Rolls back every transaction and frees every mutex.
   void close_all();
@@ -75,6 +77,7 @@ class Requests {
   core::Result<Json> on_connection(Connection& connection, core::Milliseconds patience, Cancellation& cancellation,
                                    Work work);
 
+  lock::Keeper keeper_;
   std::mutex mutex_;
   std::int64_t last_ = 0;
   std::map<std::int64_t, std::shared_ptr<Connection>> connections_;

@@ -10,6 +10,7 @@ int open_files(lua_State* L);
 int open_http(lua_State* L);
 int open_json(lua_State* L);
 int open_journal(lua_State* L);
+int open_lock(lua_State* L);
 int open_log(lua_State* L);
 int open_process(lua_State* L);
 int open_report(lua_State* L);
@@ -30,6 +31,7 @@ std::vector<lua::NativeModule> modules() {
       {"native.ssh.raw", open_ssh},         {"native.http.raw", open_http},
       {"native.sqlite.raw", open_sqlite},   {"native.docker.raw", open_docker},
       {"native.console.raw", open_console}, {"native.agent.raw", open_agent},
+      {"native.lock.raw", open_lock},
   };
 }
 

@@ -101,6 +101,7 @@ void take(Options& options, const Reader& reader) {
   options.exit_code = reader.has("exit-code");
   options.record = text("record", "");
   options.force = reader.has("force");
+  options.lock_wait = text("lock-wait", "");
   options.unsafe = reader.has("unsafe");
   options.json = reader.has("json");
   if (reader.has("verbose")) options.verbosity = static_cast<int>(std::min<std::size_t>(reader.flags.at("verbose"), 3));

@@ -25,6 +25,7 @@ struct Options {
   bool exit_code = false;  ///< of a plan: 6 when changes are pending
   std::string record;      ///< of a plan: where the facts that it saw are written
   bool force = false;
+  std::string lock_wait;  ///< how long a deploy lock that somebody else has is waited for
   bool unsafe = false;
   bool json = false;
   int verbosity = 0;  ///< -1 quiet, 0, 1, 2, 3

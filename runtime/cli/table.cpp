@@ -39,6 +39,8 @@ constexpr auto kOptions = std::to_array<OptionRow>({
     {"record", nullptr, "FILE", nullptr, "with --plan: write the facts that it saw, for specs (deployrun test)",
      "RECIPE"},
     {"force", nullptr, nullptr, nullptr, "with --resume or --abort: go on although the recipe has changed", "RECIPE"},
+    {"lock-wait", nullptr, "DURATION", nullptr, "wait for a deploy lock that somebody else has, 10m for example",
+     "RECIPE"},
     {"unsafe", nullptr, nullptr, nullptr, "give the recipe ffi, debug, os.execute and io.popen",
      "RECIPE,check,repl,test"},
     {"limit", "n", "COUNT", nullptr, "how many runs (default: 20)", "history"},
@@ -107,7 +109,7 @@ std::string option_lines(std::string_view command) {
 
 constexpr const char* kExitCodes = R"(
 Exit codes: 0 done · 1 failed, and undone · 2 usage, recipe or configuration error, nothing ran · 3 another run is in
-progress · 4 a host is unreachable or its key was refused, nothing changed · 5 needs a person: an unfinished run, or an
+progress or has the deploy lock · 4 a host is unreachable or its key was refused, nothing changed · 5 needs a person: an unfinished run, or an
 undo that did not complete · 6 with --plan --exit-code: changes are pending · 130/143 interrupted, and undone
 )";
 

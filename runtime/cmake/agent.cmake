@@ -4,10 +4,14 @@ file(GLOB agent_sources CONFIGURE_DEPENDS agent/*.cpp)
 add_executable(deployrun-agent ${agent_sources}
   core/base64.cpp core/duration.cpp core/error.cpp core/file_lock.cpp core/text.cpp
   engines/json/error.cpp engines/json/json.cpp engines/agent/protocol.cpp
-  engines/sqlite/backup.cpp engines/sqlite/database.cpp engines/sqlite/error.cpp engines/sqlite/files.cpp engines/sqlite/holders.cpp
+  engines/lock/carrier.cpp engines/lock/claims.cpp engines/lock/deploy_lock.cpp engines/lock/fence.cpp
+  engines/lock/folder.cpp engines/lock/host_clock.cpp engines/lock/keeper.cpp engines/lock/queue.cpp
+  engines/lock/record.cpp
+  engines/sqlite/backup.cpp engines/sqlite/database.cpp engines/sqlite/error.cpp engines/sqlite/files.cpp
+  engines/sqlite/holders.cpp
   engines/sqlite/mutex_file.cpp engines/sqlite/once.cpp engines/sqlite/patience.cpp engines/sqlite/place.cpp
   engines/sqlite/rows.cpp)
-foreach(room core json sqlite agent)
+foreach(room core json sqlite lock agent)
   target_include_directories(deployrun-agent PRIVATE ${CMAKE_BINARY_DIR}/include/${room})
 endforeach()
 target_compile_definitions(deployrun-agent PRIVATE DEPLOYRUN_VERSION="${PROJECT_VERSION}")

@@ -7,11 +7,13 @@ local fail = require "native.fail"
 local host_module = require "deploy.host"
 local image_module = require "deploy.image"
 local kinds = require "proxy.kinds"
+local lock = require "deploy.lock"
 local pick = require "deploy.pick"
 local release = require "deploy.release"
 local report = require "native.report"
 local secrets = require "deploy.secrets"
 local side_by_side = require "deploy.side_by_side"
+local text = require "native.text"
 local vitals = require "deploy.vitals"
 local yaml = require "native.yaml"
 
@@ -77,6 +79,10 @@ function M.app(source)
     error(first, 0)
   end
   self.proxy = require(kinds.all[settings.proxy.kind].module).new(settings.proxy, settings)
+  if settings.lock ~= false then
+    local lease = type(settings.lock) == "table" and settings.lock.lease
+    lock.declare(settings.service, self.hosts, lease and text.parse_duration(lease) or nil)
+  end
   return self
 end
 

@@ -70,6 +70,7 @@ local APP_KEYS = {
   network = { "string", pattern = "^[%w][%w_.-]+$", words = "letters, digits, _, . and -" },
   proxy = { "map", keys = PROXY_KEYS },
   secrets = { "list", of = { "either", options = { { "string" }, { "map", keys = SECRET_SOURCE } } } },
+  lock = { "either", options = { { "boolean" }, { "map", keys = { lease = { "duration" } } } } },
   retain = { "integer", least = 1 }, pull = { "string", choices = { "missing", "always", "ship" } },
 }
 for key, node in pairs(CONTAINER_KEYS) do

@@ -93,6 +93,10 @@ function M.hosts(specs)
 end
 
 local real_hosts
+local on_connect  -- told of each new connection, before anybody uses it
+
+--- @param fn fun(host: Host, session: SshSession)?  what it raises, the connection fails with; nil: nobody
+function M.set_on_connect(fn) on_connect = fn end
 
 --- How hosts are reached from now on, none of them known yet; nil: over SSH, and this machine's engine through its
 --- socket, as before.
@@ -113,6 +117,14 @@ local function connect(self)
   session.host = self.name
   report.emit { type = "ssh.connected", host = self.name, address = session.name,
     ms = math.floor(task.now() - began + 0.5) }
+  if on_connect then
+    local ok, err = pcall(on_connect, self, session)
+    if not ok then
+      self:_close_agents()
+      session:close()
+      error(err, 0)
+    end
+  end
   return session
 end
 
@@ -381,8 +393,14 @@ function Host:_agent()
   if running and (running.session ~= session or not running.client:alive()) then
     rawset(self, "_agent_there", nil)
   end
+  return self:_agent_over(session)
+end
+
+--- The same over a certain connection.
+function Host:_agent_over(session)
   return once(self, "_agent_there", function()
-    return { session = session, client = agent.on(session, self.name) }
+    local lease = self._lease and ("%dms"):format(self._lease) or nil
+    return { session = session, client = agent.on(session, self.name, { lease = lease }) }
   end).client
 end
 

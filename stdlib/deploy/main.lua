@@ -6,6 +6,7 @@ local command = require "deploy.command"
 local fail = require "native.fail"
 local files = require "native.files"
 local git = require "native.git"
+local lock_command = require "deploy.lock_command"
 local outcome = require "deploy.outcome"
 local report = require "native.report"
 local run_module = require "deploy.run"
@@ -30,6 +31,7 @@ local CLOSE_DEADLINE = 10000  -- ms for saying goodbye to hosts
 --- @field verbose boolean
 --- @field exit_code boolean   with a plan: 6 when changes are pending
 --- @field record string       with a plan: where the facts that it saw are written; "" for nowhere
+--- @field lock_wait string     how long a lock that somebody else has is waited for; "" for not at all
 --- @field info table          user, host, actor, version: who runs this
 
 --- The journal; nil for a plan where there is none yet.
@@ -85,16 +87,26 @@ local function take_over(request, journal)
 end
 
 --- The command and its parameters, by the recipe's own grammar where it has one.
-local function parse(registry, words)
+local function parse(request, registry, words)
   if registry.line then
     local name, params = registry.line.read(words)
     return command.choose(registry, name), params
   end
   local name = words[1] and not words[1]:match("^%-") and table.remove(words, 1) or nil
-  local chosen = command.choose(registry, name)
+  local chosen = name == lock_command.NAME and not registry.by_name[name] and lock_command.new(request.info)
+    or command.choose(registry, name)
   local params = command.parse(chosen, words)
   command.complete(chosen, params)
   return chosen, params
+end
+
+--- The locks of a run that executes this command.
+local function locks_of(request, name, params, run)
+  local wait = request.lock_wait ~= "" and text.duration_option(request.lock_wait, "--lock-wait") or 0
+  local message = ("%s %s"):format(request.info.recipe, name)
+  if type(params.version) == "string" then message = ("%s %s"):format(message, params.version) end
+  if request.mode ~= "run" then message = ("%s --%s"):format(message, request.mode) end
+  return require("deploy.locks").new { info = request.info, message = message, wait_ms = wait, run = run }
 end
 
 local function execute(request, registry)
@@ -109,12 +121,13 @@ local function execute(request, registry)
     local chosen = command.choose(registry, record.command)
     report.emit { type = "run.started", run = record.id, recipe = record.recipe, command = record.command,
       parameters = record.parameters, mode = request.mode }
+    local locks = locks_of(request, record.command, record.parameters, function() return record.id end)
     local run = run_module.new { journal = journal, info = request.info, params = record.parameters, record = record,
-      mode = request.mode, localhost = require("deploy.host").localhost }
+      mode = request.mode, localhost = require("deploy.host").localhost, locks = locks }
     return run, run:execute(chosen.run), chosen
   end
   if name then table.insert(words, 1, name) end
-  local chosen, params = parse(registry, words)
+  local chosen, params = parse(request, registry, words)
   local journal
   if not chosen.reads then
     journal = journal_of(request)
@@ -124,8 +137,11 @@ local function execute(request, registry)
     local known, revision = pcall(git.revision)
     request.info.revision = known and revision or ""
   end
-  local run = run_module.new { journal = not request.plan and journal or nil, info = request.info, params = params,
-    mode = "run", localhost = require("deploy.host").localhost, plan = request.planned }
+  local run
+  local locks = not chosen.reads and not request.plan
+    and locks_of(request, chosen.name, params, function() return run.id or "" end) or nil
+  run = run_module.new { journal = not request.plan and journal or nil, info = request.info, params = params,
+    mode = "run", localhost = require("deploy.host").localhost, plan = request.planned, locks = locks }
   return run, run:execute(chosen.run), chosen
 end
 

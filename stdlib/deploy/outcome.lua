@@ -27,7 +27,7 @@ function M.exit_code(outcome)
   if state == "needs_person" then return M.NEEDS_PERSON end
   if state == "cancelled" then return SIGNALS[err and err.signal or 2] or 130 end
   if not err then return M.FAILED end
-  if err.kind == "journal.busy" or err.kind == "kamal.locked" then return M.LOCKED end
+  if err.kind == "journal.busy" or err.kind == "lock.held" or err.kind == "kamal.locked" then return M.LOCKED end
   if err.kind == "journal.unfinished" then return M.NEEDS_PERSON end
   if not outcome.changed then
     if USAGE_ROOMS[room(err)] or USAGE_KINDS[err.kind] then return M.USAGE end

@@ -12,6 +12,7 @@ local M = {}
 
 local BEGIN_DEADLINE = 60000  -- ms for the journal's first row
 local UNDO_DEADLINE = 3600000  -- ms for undoing a whole run
+local UNLOCK_DEADLINE = 30000  -- ms for giving locks back
 local FINAL_DEADLINE = 3600000  -- ms for a final step, which a cancellation does not end
 
 --- @class Run
@@ -24,7 +25,7 @@ local FINAL_DEADLINE = 3600000  -- ms for a final step, which a cancellation doe
 local REPLAYED = {}
 
 --- @param context { journal: table?, info: table, params: table, record: table?, mode: string, localhost: Host,
----        plan: table? }
+---        plan: table?, locks: Locks? }
 ---        `mode`: "run", "resume", "abort"; `record`: what the journal holds of the run (not with "run");
 ---        no journal: a command that only reads; `plan`: changes are recorded there, not made (deploy/plan.lua)
 --- @return Run
@@ -34,6 +35,7 @@ function M.new(context)
   return setmetatable(run, {
     __index = function(self, key)
       if Run[key] then return Run[key] end
+      if key == "id" then return nil end  -- the run's own, once it has one; a parameter of that name is in `params`
       return rawget(self, "params")[key]
     end,
   })
@@ -44,7 +46,10 @@ function Run:_begin()
   local context = self._context
   if self.id or not context.journal then return end
   -- Its id must be known once it is on the disk: a signal that comes meanwhile is heard after that.
-  self.id = task.shielded(BEGIN_DEADLINE, "the journal", function() return context.journal:begin(context.info) end)
+  local function begin()
+    return task.shielded(BEGIN_DEADLINE, "the journal", function() return context.journal:begin(context.info) end)
+  end
+  self.id = context.locks and context.locks:wait_for_journal(begin) or begin()
   report.emit { type = "run.started", run = self.id, recipe = context.info.recipe, command = context.info.command,
     parameters = context.params }
 end
@@ -135,6 +140,15 @@ local function execute(self, step)
   end
 end
 
+--- Executes a step under the run's locks, if it has any.
+local function locked(self, step)
+  local locks = self._context.locks
+  local function work() execute(self, step) end
+  if not locks then return work() end
+  if not step.options.reads then return locks:within(work) end
+  locks:hold_beside(step.hosts, work, function() step.tasks = {} end)
+end
+
 --- Runs a step on its hosts and returns what each task returned, by host or host name. Raises when it failed.
 --- @async
 --- @param name string
@@ -162,20 +176,23 @@ function Run:step(name, declaration)
     if not all_done(step) and not recorded_step(self, step.ordinal + 1) then error(REPLAYED, 0) end
     return results_of(step)
   end
-  local seen = adopt(self, step)
+  local recorded = adopt(self, step)
+  local finished = recorded and all_done(step)
+  local locks = context.locks
+  if locks and not finished and not declaration.reads then locks:hold(step.hosts) end
   self:_begin()
   self.steps[step.ordinal] = step
-  if seen and all_done(step) then
+  if finished then
     report.emit { type = "step.finished", step = name, state = "recorded" }
     return results_of(step)
   end
-  if not seen then self:_post { type = "step", ordinal = step.ordinal, name = name } end
+  if not recorded then self:_post { type = "step", ordinal = step.ordinal, name = name } end
   if not declaration.reads and not (context.plan and context.plan.ends_at_failure) then self.changing = true end
   self:_report { type = "step.started", step = name, hosts = #step.hosts, ordinal = step.ordinal,
     where = step.where }
   local began = task.now()
   if context.plan then context.plan:begin_step(name, declaration, step.hosts) end
-  local ok, err = pcall(execute, self, step)
+  local ok, err = pcall(locked, self, step)
   if context.plan then context.plan:end_step() end
   self:_report { type = "step.finished", step = name, state = ok and "done" or "failed",
     ms = math.floor(task.now() - began + 0.5) }
@@ -211,9 +228,36 @@ local function finish(self, state, summary)
   end)
 end
 
+--- The hosts on which something may have to be undone.
+local function touched_hosts(self)
+  local hosts, seen = {}, {}
+  for _, step in pairs(self.steps) do
+    for _, host in ipairs(step.options.undo and step.hosts or {}) do
+      if step.tasks[host.name] and not seen[host] then hosts[#hosts + 1] = host end
+      seen[host] = seen[host] or step.tasks[host.name] ~= nil
+    end
+  end
+  return hosts
+end
+
+--- Has the locks again, for undoing; what is wrong otherwise.
+local function hold_again(self)
+  local locks, hosts = self._context.locks, touched_hosts(self)
+  if not locks or #hosts == 0 then return nil end
+  local ok, err = pcall(locks.hold, locks, hosts, true)
+  return not ok and fail.normal(err) or nil
+end
+
 local function undo_all(self)
   local failures, left = {}, {}
-  task.shielded(UNDO_DEADLINE, "undo", function() failures, left = undo.run(self) end)
+  task.shielded(UNDO_DEADLINE, "undo", function()
+    local unlocked = hold_again(self)
+    if unlocked then
+      failures, left = { unlocked }, { "nothing was undone, because the deploy lock is not held: " .. unlocked.message }
+    else
+      failures, left = undo.run(self)
+    end
+  end)
   return failures, left
 end
 
@@ -222,9 +266,19 @@ end
 --- @param fn fun(run: Run)
 --- @return { state: string, error: table?, left: string[]?, changed: boolean }
 function Run:execute(fn)
+  local ok, result = pcall(self._settle, self, fn)
+  local locks = self._context.locks
+  if locks then task.shielded(UNLOCK_DEADLINE, "the deploy lock", function() locks:close() end) end
+  if not ok then error(result, 0) end
+  return result
+end
+
+function Run:_settle(fn)
   local ok, err = pcall(fn, self)
   if self._context.mode == "abort" then
     if not ok and err ~= REPLAYED then return { state = "unchanged", error = fail.normal(err) } end
+    local unlocked = hold_again(self)
+    if unlocked then return { state = "unchanged", error = unlocked } end
     local failures, left = undo_all(self)
     if #failures > 0 then
       finish(self, "needs_person", { left = left })
@@ -243,6 +297,10 @@ function Run:execute(fn)
     return { state = task.cancellation() and "cancelled" or "failed", error = err }
   end
   local changed = self.changing
+  local locks = self._context.locks
+  if self._context.mode == "resume" and locks and not locks:any() and err.kind == "lock.held" then
+    return { state = "unchanged", error = err }
+  end
   if self._final then
     local left = { "the last step is not finished: --resume finishes it" }
     finish(self, "needs_person", { left = left })

@@ -21,11 +21,16 @@ local M = {}
 --- @field face_calls table<string, function>  every guarded call of the face, as it is behind the door
 
 local keeper
+local gate
 local guarded = {}  -- face → which of its calls are what
 
 --- Who stands at the door from now on; nil opens it.
 --- @param new Keeper?
 function M.set_keeper(new) keeper = new end
+
+--- What is asked before each change that is really made; it raises where none may be made. nil: nothing.
+--- @param new fun()?
+function M.set_gate(new) gate = new end
 
 --- Whether calls go to a keeper: what is done now is no deploy.
 --- @return boolean
@@ -51,6 +56,7 @@ function M.guard(face, class, kinds)
       local call = { face = face, name = name, reads = reads[name] or false, make = make, face_calls = face_calls }
       class[name] = function(...)
         if keeper then return keeper:call(call, ...) end
+        if gate and not call.reads then gate() end
         return make(...)
       end
     end

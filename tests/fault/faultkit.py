@@ -39,8 +39,9 @@ def files(host):
     found = []
     for top in HOMES:
         for folder, names, leaves in os.walk(host.machine.root / top):
-            if ".ssh" in names:
-                names.remove(".ssh")
+            for own in (".ssh", ".deployrun"):  # who may log in; deployrun's agent, locks and fences
+                if own in names:
+                    names.remove(own)
             found += [str(Path(folder, name).relative_to(host.machine.root)) for name in [*names, *leaves]]
     return sorted(found)
 

@@ -228,7 +228,8 @@ void Client::take_line(std::string_view line) {
 
 void Client::give_back(const Json& result) {
   if (!result.is_object()) return;
-  for (const auto& [name, method] : {std::pair{"connection", "close"}, std::pair{"lock", "unlock"}}) {
+  for (const auto& [name, method] :
+       {std::pair{"connection", "close"}, std::pair{"lock", "unlock"}, std::pair{"claim", "lock.release"}}) {
     const auto number = result.find(name);
     if (number != result.end()) push(Json{{"id", ++last_}, {"method", method}, {"params", {{name, *number}}}});
   }

@@ -2,7 +2,6 @@
 
 #include <poll.h>
 #include <signal.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -45,9 +44,17 @@ Stat read_stat(pid_t pid) {
   return stat;
 }
 
+/// By the effective user of its status: the folder in /proc of a process that changed its user is root's (proc(5)).
 bool is_mine(pid_t pid) {
-  struct stat found {};
-  return ::stat(("/proc/" + std::to_string(pid)).c_str(), &found) == 0 && found.st_uid == ::geteuid();
+  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.rfind("Uid:", 0) != 0) continue;
+    std::istringstream ids(line.substr(4));
+    uid_t real = 0;
+    uid_t effective = 0;
+    return ids >> real >> effective && effective == ::geteuid();
+  }
+  return false;
 }
 
 core::Error not_ended(pid_t pid, const std::string& why) {

@@ -1,5 +1,10 @@
 #include "lock/claims.hpp"
 
+#include <sys/random.h>
+
+#include <array>
+#include <cerrno>
+#include <system_error>
 #include <utility>
 
 namespace deployrun::lock {
@@ -7,6 +12,8 @@ namespace deployrun::lock {
 namespace {
 
 constexpr std::string_view kPrefix = "claim-";
+constexpr const char* kIdentity = "identity";
+constexpr std::size_t kIdentityLength = 16;
 
 std::string name_of(std::uint64_t token) { return std::string(kPrefix) + std::to_string(token); }
 
@@ -16,6 +23,31 @@ core::Result<Claims> Claims::open(const std::string& folder) {
   auto opened = Folder::open(folder);
   if (!opened) return std::move(opened).error();
   return Claims(std::move(opened).value());
+}
+
+core::Result<std::string> Claims::identity() const {
+  for (;;) {
+    const auto seen = folder_.look(kIdentity);
+    if (!seen) return seen.error();
+    if (*seen) {
+      const std::string& id = (*seen)->text;
+      if (id.size() == kIdentityLength && id.find_first_not_of("0123456789abcdef") == id.npos) return id;
+      return core::Error{.kind = "lock.corrupt",
+                         .message = folder_.path_of(kIdentity) + " is not what deployrun wrote",
+                         .hint = "remove the folder once you know that nobody deploys"};
+    }
+    std::array<unsigned char, kIdentityLength / 2> noise{};
+    if (::getrandom(noise.data(), noise.size(), 0) != static_cast<ssize_t>(noise.size())) {
+      throw std::system_error(errno, std::generic_category(), "getrandom");
+    }
+    std::string id;
+    for (const unsigned char byte : noise) {
+      id += "0123456789abcdef"[byte >> 4U];
+      id += "0123456789abcdef"[byte & 15U];
+    }
+    // Of two that come at once one makes it, and both read that one.
+    if (auto added = folder_.add(kIdentity, id, false); !added) return std::move(added).error();
+  }
 }
 
 core::Result<std::uint64_t> Claims::highest_token() const { return folder_.highest(kPrefix); }

@@ -24,6 +24,8 @@ class Claims {
 
   /// The claim that counts; nothing where there never was one. `lock.corrupt`.
   core::Result<std::optional<Found>> highest() const;
+  /// What tells this lock from every other of the same name: of another host, of the same host set up anew.
+  core::Result<std::string> identity() const;
   /// Its token alone; 0 where there is none.
   core::Result<std::uint64_t> highest_token() const;
   /// Puts a claim in place unless there is one of this or a higher token; nothing then. On disk when it returns.

@@ -14,6 +14,12 @@ bool is_free(const Found& found, const HostClock& clock, std::int64_t grace_ms) 
   return clock.now_ms() - record.renewed_ms > record.claim.lease_ms + grace_ms;
 }
 
+/// A holder that ended without a word may have changed something a moment ago.
+std::int64_t free_since(const std::optional<Found>& found, const HostClock& clock) {
+  if (!found || found->record.boot != clock.boot()) return clock.now_ms();
+  return found->record.released ? clock.now_ms() - found->record.renewed_ms : 0;
+}
+
 Record next(std::uint64_t token, const Claim& claim, const HostClock& clock) {
   return {.claim = claim,
           .token = token,
@@ -53,6 +59,7 @@ core::Result<DeployLock::Attempt> DeployLock::try_acquire(const Claims& claims, 
       }
       if (!(*found)->record.released) attempt.replaced = (*found)->record;
     }
+    attempt.free_ms = free_since(*found, clock);
     Record record = next(*found ? (*found)->record.token + 1 : 1, claim, clock);
     auto file = claims.add(record);
     if (!file) return std::move(file).error();
@@ -60,6 +67,23 @@ core::Result<DeployLock::Attempt> DeployLock::try_acquire(const Claims& claims, 
     claims.forget_below(record.token);
     attempt.lock = DeployLock(claims, clock, std::move(record), std::move(**file));
     return attempt;
+  }
+}
+
+core::Result<DeployLock> DeployLock::acquire_again(const Claims& claims, const Claim& claim, std::uint64_t token,
+                                                   const HostClock& clock) {
+  const Record record = next(token + 1, claim, clock);
+  for (;;) {
+    auto found = claims.highest();
+    if (!found) return std::move(found).error();
+    if (!*found || (*found)->record.token != token || (*found)->record.claim.id != claim.id) {
+      return lost(next(token, claim, clock), *found);
+    }
+    auto file = claims.add(record);
+    if (!file) return std::move(file).error();
+    if (!*file) continue;  // somebody was faster
+    claims.forget_below(record.token);
+    return DeployLock(claims, clock, record, std::move(**file));
   }
 }
 
@@ -75,6 +99,12 @@ core::Result<Record> DeployLock::break_claim(const Claims& claims, const std::st
                                              const HostClock& clock) {
   for (;;) {
     auto found = claims.highest();
+    if (!found && found.error().is("lock.corrupt") && id == kCorrupt) {
+      const auto token = claims.highest_token();
+      if (!token) return token.error();
+      Record unreadable{.claim = {.id = id, .owner = "somebody"}, .token = *token};
+      found = std::optional<Found>(Found{std::move(unreadable), false});
+    }
     if (!found) return std::move(found).error();
     if (!*found || (*found)->record.released || (*found)->record.claim.id != id) {
       core::Error error{.kind = "lock.not_found", .message = "no claim " + id + " holds the deploy lock"};
@@ -109,6 +139,7 @@ core::Result<core::Unit> DeployLock::release() {
   // First: once it is given back, the next one may have it at once.
   if (auto mine = check_mine(); !mine) return mine;
   record_.released = true;
+  record_.renewed_ms = clock_->now_ms();
   return claims_.write_sign(file_, record_, true);
 }
 

@@ -17,6 +17,8 @@ inline constexpr std::int64_t kGraceMs = 15'000;
 
 class DeployLock {
  public:
+  static constexpr const char* kCorrupt = "corrupt";
+
   /// Taken, or who has it.
   struct Attempt;
 
@@ -24,11 +26,16 @@ class DeployLock {
   /// passed. `lock.io`, `lock.corrupt`.
   static core::Result<Attempt> try_acquire(const Claims& claims, const Claim& claim, const HostClock& clock,
                                            std::int64_t grace_ms = kGraceMs);
+  /// Takes it again, with a higher token, for a holder whose process on this host was lost: where nobody had it since
+  /// `token`. `lock.lost` otherwise.
+  static core::Result<DeployLock> acquire_again(const Claims& claims, const Claim& claim, std::uint64_t token,
+                                                const HostClock& clock);
   /// Who has it; nothing where it is free.
   static core::Result<std::optional<Found>> holder(const Claims& claims, const HostClock& clock,
                                                    std::int64_t grace_ms = kGraceMs);
   /// Takes it away from the claim with that id, whoever stands behind it, and leaves it free; what was broken.
-  /// `lock.not_found` where another claim or none holds it. `by` says who breaks it.
+  /// `lock.not_found` where another claim or none holds it. `by` says who breaks it. The id kCorrupt is that of a claim
+  /// that cannot be read.
   static core::Result<Record> break_claim(const Claims& claims, const std::string& id, const Claim& by,
                                           const HostClock& clock);
 
@@ -55,6 +62,7 @@ struct DeployLock::Attempt {
   std::optional<DeployLock> lock;
   std::optional<Found> holder;     ///< who has it, where it was not taken
   std::optional<Record> replaced;  ///< whose claim had not been released, where it was taken over
+  std::int64_t free_ms = 0;        ///< how long nobody had had it, at least
 };
 
 }  // namespace deployrun::lock

@@ -5,7 +5,10 @@
 #include <cerrno>
 #include <sstream>
 #include <system_error>
+#include <thread>
 #include <utility>
+
+#include "core/time.hpp"
 
 namespace deployrun::lock {
 
@@ -13,6 +16,8 @@ namespace {
 
 constexpr std::string_view kFence = "fence-";
 constexpr std::string_view kSession = "session-";
+constexpr core::Milliseconds kEndTimeout{5000};
+constexpr core::Milliseconds kEndPause{100};
 
 std::string named(std::string_view prefix, std::uint64_t number) {
   return std::string(prefix) + std::to_string(number);
@@ -28,6 +33,14 @@ core::Error stale(std::uint64_t token, std::uint64_t admitted) {
   return error;
 }
 
+core::Error unknown_connection(std::uint64_t token) {
+  core::Error error{.kind = "lock.fence",
+                    .message = "an earlier deploy (token " + std::to_string(token) +
+                               ") is still connected, and which process carries its connection is not known"};
+  error.hint = "the host's SSH server is not OpenSSH: end that deploy by hand, then deploy again";
+  return error;
+}
+
 }  // namespace
 
 Fence::Session::Session(Folder folder, std::string name, HeldFile file)
@@ -39,6 +52,8 @@ Fence::Session::Session(Session&& other) noexcept
 Fence::Session::~Session() {
   if (!name_.empty()) folder_.remove(name_);
 }
+
+void Fence::Session::leave() noexcept { name_.clear(); }
 
 core::Result<Fence> Fence::open(const std::string& folder) {
   auto opened = Folder::open(folder);
@@ -80,7 +95,18 @@ core::Result<core::Unit> Fence::raise_to(std::uint64_t token) const {
   return core::Unit{};
 }
 
-core::Result<core::Unit> Fence::end_lower(std::uint64_t token) const {
+/// A session whose connection nobody can end, because nobody knows it, has to end by itself.
+core::Result<core::Unit> Fence::await_end(const std::string& name, std::uint64_t token) const {
+  for (auto waited = core::Milliseconds(0); waited < kEndTimeout; waited += kEndPause) {
+    const auto seen = folder_.look(name);
+    if (!seen) return seen.error();
+    if (!*seen || !(*seen)->alive) return core::Unit{};
+    std::this_thread::sleep_for(kEndPause);
+  }
+  return unknown_connection(token);
+}
+
+core::Result<core::Unit> Fence::end_lower(std::uint64_t token, const Carrier& own) const {
   const auto sessions = folder_.numbers(kSession);
   if (!sessions) return sessions.error();
   for (const std::uint64_t number : *sessions) {
@@ -91,9 +117,12 @@ core::Result<core::Unit> Fence::end_lower(std::uint64_t token) const {
     std::uint64_t other = 0;
     Carrier carrier;
     if (!(words >> other >> carrier.pid >> carrier.started) || other >= token) continue;
+    const bool is_own = carrier.pid == own.pid && carrier.started == own.started;  // it came back with a higher token
     // Its agent may have ended and its connection not.
-    if (carrier.pid > 1) {
+    if (carrier.pid > 1 && !is_own) {
       if (auto ended = end_carrier(carrier); !ended) return ended;
+    } else if (carrier.pid <= 1) {
+      if (auto ended = await_end(named(kSession, number), other); !ended) return ended;
     }
     folder_.remove(named(kSession, number));
   }
@@ -106,7 +135,7 @@ core::Result<Fence::Session> Fence::admit(std::uint64_t token, const Carrier& ca
   auto session = add_session(token, carrier);
   if (!session) return session;
   if (auto raised = raise_to(token); !raised) return std::move(raised).error();
-  if (auto ended = end_lower(token); !ended) return std::move(ended).error();
+  if (auto ended = end_lower(token, carrier); !ended) return std::move(ended).error();
   return session;
 }
 

@@ -24,6 +24,8 @@ class Fence {
     Session(Session&& other) noexcept;
     Session& operator=(Session&&) = delete;
     ~Session();
+    /// Its note stays when this dies: the connection may outlive the process that noted it.
+    void leave() noexcept;
 
    private:
     Folder folder_;
@@ -31,8 +33,8 @@ class Fence {
     HeldFile file_;
   };
 
-  /// Admits a run that is connected through `carrier`, after it has ended the sessions of lower tokens (`lock.fence`).
-  /// `lock.stale` where a higher token was admitted before.
+  /// Admits a run that is connected through `carrier`, after it has ended the sessions of lower tokens through others
+  /// (`lock.fence`). `lock.stale` where a higher token was admitted before.
   core::Result<Session> admit(std::uint64_t token, const Carrier& carrier) const;
   /// The highest token that was admitted; 0 for none.
   core::Result<std::uint64_t> token() const;
@@ -41,7 +43,8 @@ class Fence {
   explicit Fence(Folder folder) : folder_(std::move(folder)) {}
   core::Result<Session> add_session(std::uint64_t token, const Carrier& carrier) const;
   core::Result<core::Unit> raise_to(std::uint64_t token) const;
-  core::Result<core::Unit> end_lower(std::uint64_t token) const;
+  core::Result<core::Unit> await_end(const std::string& name, std::uint64_t token) const;
+  core::Result<core::Unit> end_lower(std::uint64_t token, const Carrier& own) const;
   Folder folder_;
 };
 

@@ -14,7 +14,7 @@ using json::Json;
 core::Error corrupt(std::uint64_t token, const std::string& why) {
   return {.kind = "lock.corrupt",
           .message = "claim " + std::to_string(token) + " of the deploy lock: " + why,
-          .hint = "`deployrun lock break` puts a new one in its place"};
+          .hint = "`lock break --id corrupt` puts a new one in its place, once you know that nobody deploys"};
 }
 
 std::string text_at(const Json& object, const char* key) {
