@@ -47,12 +47,7 @@ UploadBody::UploadBody(std::size_t bytes) : data(bytes, '\0') {
 
 Request::Request(const Options& options, const UploadBody& upload, curl_slist* headers, Kind kind, std::size_t url,
                  Clock::time_point due)
-    : upload_(upload),
-      all_bodies_(options.all_bodies),
-      kind_(kind),
-      url_(url),
-      due_(due),
-      easy_(curl_easy_init()) {
+    : upload_(upload), all_bodies_(options.all_bodies), kind_(kind), url_(url), due_(due), easy_(curl_easy_init()) {
   if (easy_ == nullptr) throw std::bad_alloc();
   CURL* easy = easy_.get();
   curl_easy_setopt(easy, CURLOPT_URL, target(options, kind, url).c_str());
