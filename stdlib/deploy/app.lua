@@ -150,13 +150,15 @@ end
 --- @return Look
 function App:look(host, version)
   local look, entries = { routes = {}, nameless = {} }, nil
-  -- Three questions over two connections, the slow one alone: one opens after the other, a round trip each.
+  -- Three questions over two connections: one opens after the other, a round trip each.
   side_by_side({
     function()
       entries = host.docker:list { all = true }
+      look.proxy = self.proxy:look(host)
+    end,
+    function()
       if version then look.image, look.nameless = self:look_at_images(host, version) end
     end,
-    function() look.proxy = self.proxy:look(host) end,
   }, "look", function(fn) fn() end)
   look.containers = self:_facts(entries)
   self:_take_routes(host, look, entries)
