@@ -5,6 +5,7 @@
 
 local docker = require "native.docker"
 local fail = require "native.fail"
+local has_labels = require "deploy.planned.labels"
 local placeholder = require "deploy.planned.placeholder"
 local secret = require "native.secret"
 local stock = require "deploy.planned.stock"
@@ -124,15 +125,6 @@ function Engine:is_planned(one) return one.made or one.planned or false end
 local function settle(one) one.entry = nil end
 
 function calls.inspect(self, base, name) return self:find(base, name) end
-
-local function has_labels(one, wanted)
-  for _, label in ipairs(wanted or {}) do
-    local name, value = label:match("^([^=]+)=(.*)$")
-    local found = (one.labels or {})[name or label]
-    if found == nil or (name and found ~= value) then return false end
-  end
-  return true
-end
 
 local function is_listed(one, options)
   if options.name and one.name ~= options.name then return false end

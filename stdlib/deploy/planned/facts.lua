@@ -3,6 +3,7 @@
 
 local door = require "native.door"
 local fail = require "native.fail"
+local has_labels = require "deploy.planned.labels"
 local text = require "native.text"
 
 local M = {}
@@ -65,15 +66,6 @@ local function missing(host, what, name, kind)
   fail.raise("docker.not_found", ("%s %s: No such %s: %s"):format(what, name, kind, name), { host = host })
 end
 
-local function labelled(one, wanted)
-  for _, label in ipairs(wanted or {}) do
-    local name, value = label:match("^([^=]+)=(.*)$")
-    local found = (one.labels or {})[name or label]
-    if found == nil or (name and found ~= value) then return false end
-  end
-  return true
-end
-
 --- What a command of a host is told to print.
 --- @param facts HostFacts
 --- @param line string
@@ -124,7 +116,7 @@ function M.engine(host, facts)
   function base:list(options)
     local out = {}
     for _, one in pairs(containers) do
-      if labelled(one, options and options.labels) then out[#out + 1] = one end
+      if has_labels(one, options and options.labels) then out[#out + 1] = one end
     end
     table.sort(out, newest_first)
     return out
@@ -140,7 +132,7 @@ function M.engine(host, facts)
     local out = {}
     if options and options.nameless then return out end
     for _, one in pairs(images) do
-      if labelled(one, options and options.labels) then out[#out + 1] = one end
+      if has_labels(one, options and options.labels) then out[#out + 1] = one end
     end
     table.sort(out, function(a, b) return a.id < b.id end)
     return out
@@ -159,7 +151,7 @@ function M.engine(host, facts)
       local out = {}
       for name, one in pairs(field) do
         local wanted = options and options.name
-        if (not wanted or wanted == name) and labelled(one, options and options.labels) then out[#out + 1] = one end
+        if (not wanted or wanted == name) and has_labels(one, options and options.labels) then out[#out + 1] = one end
       end
       return out
     end

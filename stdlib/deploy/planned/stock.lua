@@ -1,6 +1,7 @@
 --- What an engine has beside containers: images, networks and volumes, as planned changes would leave them.
 
 local fail = require "native.fail"
+local has_labels = require "deploy.planned.labels"
 local text = require "native.text"
 
 local M = {}
@@ -62,15 +63,6 @@ local function try_image(self, base, ref)
 end
 
 function calls.inspect_image(engine, base, ref) return engine._stock:image(base, ref) end
-
-local function has_labels(one, wanted)
-  for _, label in ipairs(wanted or {}) do
-    local name, value = label:match("^([^=]+)=(.*)$")
-    local found = (one.labels or {})[name or label]
-    if found == nil or (name and found ~= value) then return false end
-  end
-  return true
-end
 
 local function is_listed(image, options)
   if options.nameless and #image.tags > 0 then return false end
