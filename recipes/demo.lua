@@ -71,8 +71,8 @@ deploy.command "demo" {
     if deploy.planning() then return end
 
     run:log(("shipped %s: %s, then %s, on %s"):format(app.config.service, "v1", "v2", url))
-    run:log(("%d requests, %d lost; longest gap %d ms (p50 %.1f ms, p99 %.1f ms)"):format(seen.requests, seen.failures,
-      seen.longest_gap_ms, seen.p50_ms, seen.p99_ms))
+    run:log(("%d requests, %d lost; longest gap %.0f ms (p50 %.1f ms, p99 %.1f ms)"):format(seen.requests,
+      seen.failures, seen.longest_gap_ms, seen.p50_ms, seen.p99_ms))
     if seen.failures > 0 then deploy.fail(("%d requests were lost"):format(seen.failures)) end
   end,
 }

@@ -7,20 +7,34 @@
 --   deployrun recipes/flask_gunicorn.lua deploy --version v42  any tag of the image
 --   deployrun recipes/flask_gunicorn.lua health                /healthz, /health/live, /health/ready and /health
 --   deployrun recipes/flask_gunicorn.lua heal                  starts again what says that it is not alive
+--   deployrun recipes/flask_gunicorn.lua backup                one more, now; recipes/backup.lua has a timer take them
+--   deployrun recipes/flask_gunicorn.lua restore [NAME]        the newest backup, or that one; or --list
 --   deployrun recipes/flask_gunicorn.lua rollback | status | logs
 --
 -- Needs: recipes/flask_gunicorn.yml (server, image, proxy, volume), SSH to the server, Docker on it, the image.
 -- Migrations of a later version belong before its start: recipes/sqlite_app.lua. Interrupted? --resume or --abort.
 
 local deploy = require "deploy"
-local vitals = require "deploy.vitals"
+local vitals = require "deploy.app.vitals"
 
 local app = deploy.app "recipes/flask_gunicorn.yml"
+
+local backup = deploy.backup {
+  name = "board", host = app.hosts[1],
+  database = { volume = "board-data", path = "app.sqlite3" },
+  folder = "/home/deploy/backups",      -- of the server; or s3 = { … } (docs/backup.md)
+}
+
+-- As the app's containers see it. The entrypoint makes what an older backup does not have.
+local restore = deploy.restore(app, { database = "/data/app.sqlite3", backup = backup })
 
 local function look(run, version)
   return run:step("look at the server", {
     on = app.hosts, reads = true,
-    run = function(host) return app:look(host, version) end,
+    run = function(host)
+      if version then return app:look(host, version) end
+      return app:look_back(host)
+    end,
   })
 end
 
@@ -36,12 +50,14 @@ local function take_over(run, seen, started)
     run = function(host) return app:switch(host, seen[host], started[host]) end,
     undo = function(host) app:unswitch(host, seen[host]) end,
   })
+  local traffic = run:elapsed()
 
   run:step("retire the old version", {
     on = app.hosts,
     run = function(host) return app:retire(host, seen[host], started[host]) end,
     undo = function(host) app:unretire(host, seen[host], started[host]) end,
   })
+  return traffic
 end
 
 deploy.command "deploy" {
@@ -82,11 +98,14 @@ deploy.command "deploy" {
 }
 
 deploy.command "rollback" {
-  help = "Go back to a release that is kept on the server",
+  help = "Go back to a release before this one",
   params = {
-    version = { positional = true, help = "which; default: the one before" },
+    version = { positional = true, help = "which: tag, SHA or the beginning of one; default: the one before" },
+    list = { type = "boolean", help = "only say what there is: age, size, what differs" },
   },
+  reads = function(params) return params.list end,
   run = function(run)
+    if run.list then return app:show(function(host) return app:candidates(host) end) end
     local seen = look(run)
 
     local chosen = run:step("choose the release", {
@@ -94,13 +113,48 @@ deploy.command "rollback" {
       run = function() return { version = app:rollback_target(seen, run.version) } end,
     })["local"]
 
+    local gone = run:step("look for what is gone", {
+      on = app.hosts, reads = true,
+      run = function(host) return app:gone(host, seen[host], chosen.version) end,
+    })
+    run:step("fetch what is gone", {
+      on = app.hosts, retries = 2, timeout = "10m",
+      run = function(host) return app:fetch(host, chosen.version, gone[host]) end,
+      undo = function(host) app:unfetch(host, chosen.version, seen[host], gone[host]) end,
+    })
+
     local started = run:step("start the kept version", {
       on = app.hosts,
       run = function(host) return app:restart(host, chosen.version, seen[host]) end,
       undo = function(host) app:unstart(host, chosen.version, seen[host]) end,
     })
 
-    take_over(run, seen, started)
+    local traffic = take_over(run, seen, started)
+    run:log(("%s serves again: traffic after %s, all done after %s"):format(chosen.version, traffic, run:elapsed()))
+  end,
+}
+
+deploy.command "backup" {
+  help = "Take a backup of the database",
+  run = function(run)
+    local made = run:step("take a backup", {
+      on = backup.host,
+      run = function() return backup:now() end,
+    })[backup.host]
+    run:log(("%s: %.1f MB"):format(made.id, made.bytes / 1e6))
+  end,
+}
+
+deploy.command "restore" {
+  help = "Replace the database by a backup or a snapshot: stop, restore, boot, check; or undo it all",
+  params = {
+    which = { positional = true, help = "a backup's ID, a file here, a snapshot's name; default: the newest backup" },
+    list = { type = "boolean", help = "only say what there is" },
+  },
+  reads = function(params) return params.list end,
+  run = function(run)
+    if run.list then return run:log(restore:list()) end
+    restore:run(run, look(run), run.which)
   end,
 }
 

@@ -3,6 +3,7 @@
 --   deployrun recipes/prod.lua                          the commit that is checked out
 --   deployrun recipes/prod.lua deploy --version v42     any tag of the image
 --   deployrun recipes/prod.lua rollback                 the release before; kept containers, so it takes a second
+--   deployrun recipes/prod.lua rollback --list          what there is to go back to
 --   deployrun recipes/prod.lua status | logs | exec -- CMD …
 --
 -- Needs: recipes/prod.yml (servers, image, proxy), SSH to the servers, Docker on them, the image in its registry.
@@ -16,7 +17,10 @@ local app = deploy.app "recipes/prod.yml"
 local function look(run, version)
   return run:step("look at the servers", {
     on = app.hosts, reads = true,
-    run = function(host) return app:look(host, version) end,
+    run = function(host)
+      if version then return app:look(host, version) end
+      return app:look_back(host)
+    end,
   })
 end
 
@@ -35,6 +39,7 @@ local function take_over(run, seen, started)
     run = function(host) return app:switch(host, seen[host], started[host]) end,
     undo = function(host) app:unswitch(host, seen[host]) end,
   })
+  local traffic = run:elapsed()
 
   -- Stopped after their last request, and kept for a rollback.
   run:step("retire the old version", {
@@ -42,6 +47,7 @@ local function take_over(run, seen, started)
     run = function(host) return app:retire(host, seen[host], started[host]) end,
     undo = function(host) app:unretire(host, seen[host], started[host]) end,
   })
+  return traffic
 end
 
 deploy.command "deploy" {
@@ -66,6 +72,14 @@ deploy.command "deploy" {
       undo = function(host, pulled) app:unpull(host, run.version, seen[host], pulled) end,
     })
 
+    if #app:accessory_hosts() > 0 then
+      run:step("boot the accessories", {
+        on = app:accessory_hosts(),
+        run = function(host) return app:boot_accessories(host, seen[host]) end,
+        undo = function(host) app:unboot_accessories(host, seen[host]) end,
+      })
+    end
+
     local started = run:step("start the new version", {
       on = app.hosts,
       run = function(host) return app:start(host, run.version, seen[host]) end,
@@ -83,11 +97,14 @@ deploy.command "deploy" {
 }
 
 deploy.command "rollback" {
-  help = "Go back to a release that is kept on the servers",
+  help = "Go back to a release before this one",
   params = {
-    version = { positional = true, help = "which; default: the one before" },
+    version = { positional = true, help = "which: tag, SHA or the beginning of one; default: the one before" },
+    list = { type = "boolean", help = "only say what there is: age, size, what differs" },
   },
+  reads = function(params) return params.list end,
   run = function(run)
+    if run.list then return app:show(function(host) return app:candidates(host) end) end
     local seen = look(run)
 
     local chosen = run:step("choose the release", {
@@ -95,13 +112,25 @@ deploy.command "rollback" {
       run = function() return { version = app:rollback_target(seen, run.version) } end,
     })["local"]
 
+    -- Where somebody has removed what was kept, it is made again from the digest that was released.
+    local gone = run:step("look for what is gone", {
+      on = app.hosts, reads = true,
+      run = function(host) return app:gone(host, seen[host], chosen.version) end,
+    })
+    run:step("fetch what is gone", {
+      on = app.hosts, retries = 2, timeout = "10m",
+      run = function(host) return app:fetch(host, chosen.version, gone[host]) end,
+      undo = function(host, fetched) app:unfetch(host, chosen.version, seen[host], gone[host], fetched) end,
+    })
+
     local started = run:step("start the kept version", {
       on = app.hosts,
       run = function(host) return app:restart(host, chosen.version, seen[host]) end,
       undo = function(host) app:unstart(host, chosen.version, seen[host]) end,
     })
 
-    take_over(run, seen, started)
+    local traffic = take_over(run, seen, started)
+    run:log(("%s serves again: traffic after %s, all done after %s"):format(chosen.version, traffic, run:elapsed()))
   end,
 }
 

@@ -5,6 +5,11 @@
 --   deployrun recipes/sqlite_app.lua                          the commit that is checked out
 --   deployrun recipes/sqlite_app.lua deploy --version v42     any tag of the image
 --   deployrun recipes/sqlite_app.lua rollback                 the release before; the database stays as it is
+--   deployrun recipes/sqlite_app.lua rollback --list          what there is to go back to
+--   deployrun recipes/sqlite_app.lua rollback --with-database the database too; says what is lost, and asks for a word
+--   deployrun recipes/sqlite_app.lua backup                   one more, now; recipes/backup.lua has a timer take them
+--   deployrun recipes/sqlite_app.lua restore [NAME]           the newest backup, or that one, or a snapshot
+--   deployrun recipes/sqlite_app.lua restore --list           what there is
 --   deployrun recipes/sqlite_app.lua status | logs
 --
 -- Needs: recipes/sqlite_app.yml (server, image, proxy, volume), SSH to the server, Docker on it, the image in its
@@ -22,11 +27,22 @@ local database = deploy.migrate(app, {
   timeout = "5m",
 })
 
+local backup = deploy.backup {
+  name = "notes", host = database.host,
+  database = { volume = "notes-data", path = "app.sqlite3" },
+  folder = "/home/deploy/backups",      -- of the server; or s3 = { … } (docs/backup.md)
+}
+
+local restore = deploy.restore(database, { backup = backup })
+
 -- Facts first: everything a later undo has to know was recorded before anything changed.
 local function look(run, version)
   return run:step("look at the server", {
     on = app.hosts, reads = true,
-    run = function(host) return app:look(host, version) end,
+    run = function(host)
+      if version then return app:look(host, version) end
+      return app:look_back(host)
+    end,
   })
 end
 
@@ -42,6 +58,7 @@ local function take_over(run, seen, started)
     run = function(host) return app:switch(host, seen[host], started[host]) end,
     undo = function(host) database:unswitch(host, seen[host]) end,
   })
+  local traffic = run:elapsed()
 
   -- Requests that waited go to the new version now. What is written from here on is its own, so there is no way back
   -- but a rollback: this step and those after it are final.
@@ -51,6 +68,7 @@ local function take_over(run, seen, started)
     on = app.hosts, final = true, on_failure = "finish", retries = 3,
     run = function(host) return app:retire(host, seen[host], started[host]) end,
   })
+  return traffic
 end
 
 deploy.command "deploy" {
@@ -78,6 +96,14 @@ deploy.command "deploy" {
     -- Is anything pending? Then: check, hold requests, snapshot, migrate. Requests wait from here to the release.
     database:run(run, seen, run.version)
 
+    if #app:accessory_hosts() > 0 then
+      run:step("boot the accessories", {
+        on = app:accessory_hosts(),
+        run = function(host) return app:boot_accessories(host, seen[host]) end,
+        undo = function(host) app:unboot_accessories(host, seen[host]) end,
+      })
+    end
+
     local started = run:step("start the new version", {
       on = app.hosts,
       run = function(host) return app:start(host, run.version, seen[host]) end,
@@ -94,11 +120,16 @@ deploy.command "deploy" {
 }
 
 deploy.command "rollback" {
-  help = "Go back to a release that is kept on the server; migrations are not taken back",
+  help = "Go back to a release before this one; migrations are not taken back unless that is said",
   params = {
-    version = { positional = true, help = "which; default: the one before" },
+    version = { positional = true, help = "which: tag, SHA or the beginning of one; default: the one before" },
+    list = { type = "boolean", help = "only say what there is: age, size, what differs" },
+    with_database = { type = "boolean", help = "the database too, from the snapshot before the newer migrations" },
+    word = { help = "with the database: the version once more, because what was written since is lost" },
   },
+  reads = function(params) return params.list end,
   run = function(run)
+    if run.list then return app:show(function(host) return app:candidates(host) end) end
     local seen = look(run)
 
     local chosen = run:step("choose the release", {
@@ -106,10 +137,27 @@ deploy.command "rollback" {
       run = function() return { version = app:rollback_target(seen, run.version) } end,
     })["local"]
 
-    run:step("look at the database", {
-      on = database.host, reads = true,
-      run = function(host) return database:tell_rollback(run, seen[host], chosen.version) end,
+    if run.with_database then database:ask_back(run, seen, chosen.version, run.word) end
+
+    local gone = run:step("look for what is gone", {
+      on = app.hosts, reads = true,
+      run = function(host) return app:gone(host, seen[host], chosen.version) end,
     })
+    run:step("fetch what is gone", {
+      on = app.hosts, retries = 2, timeout = "10m",
+      run = function(host) return app:fetch(host, chosen.version, gone[host]) end,
+      undo = function(host) app:unfetch(host, chosen.version, seen[host], gone[host]) end,
+    })
+
+    if run.with_database then
+      -- Hold requests, keep what is there, bring the snapshot back. Requests wait from here to the release.
+      database:bring_back(run, seen)
+    else
+      run:step("look at the database", {
+        on = database.host, reads = true,
+        run = function(host) return database:tell_rollback(run, seen[host], chosen.version) end,
+      })
+    end
 
     local started = run:step("start the kept version", {
       on = app.hosts,
@@ -117,7 +165,32 @@ deploy.command "rollback" {
       undo = function(host) app:unstart(host, chosen.version, seen[host]) end,
     })
 
-    take_over(run, seen, started)
+    local traffic = take_over(run, seen, started)
+    run:log(("%s serves again: traffic after %s, all done after %s"):format(chosen.version, traffic, run:elapsed()))
+  end,
+}
+
+deploy.command "backup" {
+  help = "Take a backup of the database",
+  run = function(run)
+    local made = run:step("take a backup", {
+      on = backup.host,
+      run = function() return backup:now() end,
+    })[backup.host]
+    run:log(("%s: %.1f MB"):format(made.id, made.bytes / 1e6))
+  end,
+}
+
+deploy.command "restore" {
+  help = "Replace the database by a backup or a snapshot: stop, restore, boot, fill accessories, check; or undo it all",
+  params = {
+    which = { positional = true, help = "a backup's ID, a file here, a snapshot's name; default: the newest backup" },
+    list = { type = "boolean", help = "only say what there is" },
+  },
+  reads = function(params) return params.list end,
+  run = function(run)
+    if run.list then return run:log(restore:list()) end
+    restore:run(run, look(run), run.which)
   end,
 }
 

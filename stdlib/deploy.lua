@@ -70,12 +70,18 @@ local LATER = {
   hosts = function() return require("deploy.host").hosts end,
   localhost = function() return require("deploy.host").localhost end,
   app = function() return require("deploy.app").app end,
+  compose = function() return require("compose.app").app end,
   migrate = function() return require("deploy.migrate").new end,
+  restore = function() return require("deploy.restore").new end,
+  harden = function() return require("deploy.harden").new end,
   lock = function() return require("deploy.lock").lock end,
   build = function() return require("deploy.build").build end,
   secrets = function() return require "deploy.secrets" end,
   backup = function() return require("deploy.backup").new end,
   sqlite = function() return require "native.sqlite" end,
+  notify = function() return require("deploy.notify").notify end,
+  checks = function() return require("deploy.checks").new end,
+  doctor = function() return require("doctor").new end,
   observe = function() return require("deploy.observe").start end,
   proxy = function()
     return {
@@ -83,6 +89,7 @@ local LATER = {
       caddy = require("proxy.caddy").new,
       nginx = require("proxy.nginx").new,
       haproxy = require("proxy.haproxy").new,
+      traefik = require("proxy.traefik").new,
     }
   end,
 }

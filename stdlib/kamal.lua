@@ -1,16 +1,13 @@
 --- Kamal's commands for a recipe: `require("kamal").declare()` gives it all of them with Kamal's own command line, so
 --- that `deployrun recipes/kamal.lua COMMAND …` does what `kamal COMMAND …` does for the same project (docs/kamal.md).
 
-local acting = require "kamal.acting"
 local commands = require "kamal.commands"
-local configuration = require "kamal.configuration"
+local configured = require "kamal.configured"
 local deploy = require "deploy"
-local environment = require "kamal.environment"
 local fail = require "native.fail"
 local grammar = require "kamal.grammar"
-local project = require "kamal.project"
+local offline = require "kamal.offline"
 local shell_words = require "kamal.shell_words"
-local showing = require "kamal.showing"
 local text = require "native.text"
 
 local M = {}
@@ -34,8 +31,8 @@ end
 --- The words that an alias stands for, the others behind them.
 local function resolve(name, rest)
   local place = place_of(rest)
-  local ok, root = pcall(configuration.read, { config_file = place.config_file, destination = place.destination,
-    environment = environment.new() })
+  local ok, root = pcall(require("kamal.configuration").read, { config_file = place.config_file,
+    destination = place.destination, environment = require("kamal.environment").new() })
   local aliases = ok and root:get("aliases")
   local found = aliases and aliases:get(name)
   if not found or found.kind ~= "scalar" then
@@ -49,6 +46,15 @@ local function resolve(name, rest)
   return words
 end
 
+--- Which function runs a command; `app stale_containers` looks or acts. Modules are loaded when needed: scripts
+--- ask for `version` and `config`, and wait for them.
+local function body_of(name, options)
+  if configured[name] then return configured[name] end
+  local acts = require("kamal.acting")[name]
+  local looks = not (acts and options.stop) and require("kamal.showing")[name]
+  return looks or acts
+end
+
 local function help_of(words)
   local of = words[1] and words[1]:sub(1, 1) ~= "-" and table.concat(words, " "):match("^[%w_ ]+") or nil
   of = of and of:gsub("%s+$", "")
@@ -56,8 +62,8 @@ local function help_of(words)
   for _, command in ipairs(commands.LIST) do
     local fits = not of or command.name == of or command.name:sub(1, #of + 1) == of .. " "
     if fits and (not command.hidden or command.name == of) then
-      lines[#lines + 1] = ("  %-44s %s%s"):format(command.name .. (command.words and " " .. command.words or ""),
-        command.help, M.is_there(command.name) and "" or " (not here yet)")
+      lines[#lines + 1] = ("  %-44s %s"):format(command.name .. (command.words and " " .. command.words or ""),
+        command.help)
       for _, option in ipairs(command.name == of and command.options or {}) do
         if not option.hidden then
           local flags = (option.letter and "-" .. option.letter .. ", " or "") .. "--" .. option.name:gsub("_", "-")
@@ -79,26 +85,20 @@ end
 --- @param name string
 --- @return boolean
 function M.is_there(name)
-  return acting[name] ~= nil or showing[name] ~= nil or showing.offline[name] ~= nil or name == "plan"
-end
-
---- Which function runs a command; `app stale_containers` looks or acts.
-local function body_of(name, options)
-  if name == "app stale_containers" and not options.stop then return showing[name] end
-  return acting[name] or showing[name]
+  return offline[name] ~= nil or name == "plan" or body_of(name, {}) ~= nil
 end
 
 local function declare_command(command)
-  local reads = acting[command.name] == nil
   local name = command.name
+  local function reads()
+    return offline[name] ~= nil or configured[name] ~= nil or require("kamal.acting")[name] == nil
+  end
   local function run(context)
     local options, arguments = context.params.options, context.params.arguments
-    if showing.offline[name] then return showing.offline[name] { options = options, arguments = arguments } end
-    local body = body_of(name, options)
-    if not body then
-      fail.usage(("kamal %s is not here yet"):format(name), { hint = command.note or "use kamal itself for it" })
-    end
-    body(project.open(name, options, arguments), context)
+    if offline[name] then return offline[name] { options = options, arguments = arguments } end
+    local opened = require("kamal.project").open(name, options, arguments)
+    if not reads() then require("kamal.output").declare(opened) end
+    body_of(name, options)(opened, context)
   end
   deploy.command(name) { help = command.help, reads = reads, run = run }
 end

@@ -58,6 +58,12 @@ sqlite::Values Params::values() {
   return std::move(*values);
 }
 
+const Json& Params::array(const char* name) {
+  const Json* found = find(name);
+  if (found == nullptr || !found->is_array()) refuse(std::string(name) + " must be a list");
+  return *found;
+}
+
 void Params::finish() const {
   if (json_.is_null()) return;
   for (const auto& [name, value] : json_.items()) {

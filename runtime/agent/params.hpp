@@ -18,6 +18,7 @@ class Params {
   std::int64_t integer(const char* name);
   core::Milliseconds patience();
   sqlite::Values values();
+  const Json& array(const char* name);
   /// Refuses what nobody asked for.
   void finish() const;
 

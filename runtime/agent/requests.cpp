@@ -72,29 +72,46 @@ core::Error Cancellation::why() const {
 
 const std::map<std::string, Requests::Call, std::less<>>& Requests::calls() {
   static const std::map<std::string, Call, std::less<>> kCalls = {
-      {"open", &Requests::open},         {"query", &Requests::query},         {"run", &Requests::run},
-      {"execute", &Requests::execute},   {"begin", &Requests::begin},         {"commit", &Requests::commit},
-      {"rollback", &Requests::rollback}, {"was_done", &Requests::was_done},   {"mark_done", &Requests::mark_done},
-      {"close", &Requests::close},       {"wait_free", &Requests::wait_free}, {"snapshot", &Requests::snapshot},
-      {"restore", &Requests::restore},   {"check", &Requests::check},         {"holders", &Requests::holders},
-      {"space", &Requests::space},       {"remove", &Requests::remove},       {"reserve", &Requests::reserve},
-      {"lock", &Requests::lock},         {"unlock", &Requests::unlock},
+      {"open", &Requests::open},
+      {"query", &Requests::query},
+      {"run", &Requests::run},
+      {"execute", &Requests::execute},
+      {"begin", &Requests::begin},
+      {"commit", &Requests::commit},
+      {"rollback", &Requests::rollback},
+      {"was_done", &Requests::was_done},
+      {"mark_done", &Requests::mark_done},
+      {"close", &Requests::close},
+      {"wait_free", &Requests::wait_free},
+      {"snapshot", &Requests::snapshot},
+      {"restore", &Requests::restore},
+      {"check", &Requests::check},
+      {"holders", &Requests::holders},
+      {"space", &Requests::space},
+      {"remove", &Requests::remove},
+      {"move", &Requests::move},
+      {"reserve", &Requests::reserve},
+      {"lock", &Requests::lock},
+      {"unlock", &Requests::unlock},
+      {"journal.append", &Requests::journal_append},
+      {"journal.unfinished", &Requests::journal_unfinished},
+      {"journal.read", &Requests::journal_read},
+      {"journal.releases", &Requests::journal_releases},
+      {"journal.runs", &Requests::journal_runs},
   };
   return kCalls;
 }
 
 core::Result<Json> Requests::answer(const std::string& method, const Json& params, Cancellation& cancellation) {
-  if (method.rfind(kDeployLock, 0) == 0) {
-    auto result = keeper_.answer(method.substr(kDeployLock.size()), params, cancellation.stop());
-    if (!result && cancellation.stop()) return cancellation.why();
-    return result;
-  }
-  const auto found = calls().find(method);
-  if (found == calls().end()) {
-    return core::Error{.kind = "agent.method", .message = "deployrun-agent: no method is called " + method};
-  }
   auto result = [&]() -> core::Result<Json> {
     try {
+      if (method.rfind(kDeployLock, 0) == 0) {
+        return deploy_lock(method.substr(kDeployLock.size()), params, cancellation);
+      }
+      const auto found = calls().find(method);
+      if (found == calls().end()) {
+        return core::Error{.kind = "agent.method", .message = "deployrun-agent: no method is called " + method};
+      }
       Params checked(method, params);
       return (this->*found->second)(checked, cancellation);
     } catch (const core::Failure& failure) {
@@ -313,6 +330,13 @@ core::Result<Json> Requests::remove(Params& params, Cancellation&) {
   const std::string path = params.text("path");
   params.finish();
   return as_json<bool>(sqlite::remove_database(path));
+}
+
+core::Result<Json> Requests::move(Params& params, Cancellation&) {
+  const std::string from = params.text("from");
+  const std::string to = params.text("to");
+  params.finish();
+  return as_json<bool>(sqlite::move_database(from, to));
 }
 
 core::Result<Json> Requests::reserve(Params& params, Cancellation&) {

@@ -1,5 +1,6 @@
-// What can be asked of the agent: databases, transactions, copies, mutexes. Runs on worker threads; connections and
-// mutexes are known by numbers, and one connection is used by one request at a time.
+// What can be asked of the agent: databases, transactions, copies, mutexes, deploy locks and what is known of runs
+// beside them. Runs on worker threads; connections and mutexes are known by numbers, and one connection is used by one
+// request at a time.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +14,7 @@
 #include "lock/keeper.hpp"
 #include "params.hpp"
 #include "sqlite/backup.hpp"
+#include "state.hpp"
 
 namespace deployrun::agent {
 
@@ -33,8 +35,17 @@ class Cancellation {
 class Requests {
  public:
   Requests();
-  /// What `method` gives; those of deploy locks (`lock.acquire` …) are lock::Keeper's. Kinds of the sqlite module,
-  /// `usage`, `agent.method` for a method that does not exist, `cancelled`, and what the cancellation says.
+  /// What `method` gives. Kinds of the sqlite module, `usage`, `agent.method` for a method that does not exist,
+  /// `cancelled`, and what the cancellation says.
+  ///
+  /// Those of deploy locks (`lock.acquire` …) are lock::Keeper's; beside them, `lock.acquire` also gives `unfinished`
+  /// (the run that State::unfinished tells, if there is one), and what State does is asked for by
+  ///   lock.release        claim, run, rows → true: as journal.append, then the lock is free
+  ///   journal.append      claim, run, rows → true: for the holder of the lock alone, to whom it is a sign of life
+  ///   journal.unfinished  name → that run or false
+  ///   journal.read        name, run → its rows or false
+  ///   journal.releases    name, service, host, limit → the newest that it had, or false
+  ///   journal.runs        name, limit → the newest runs with their rows
   core::Result<Json> answer(const std::string& method, const Json& params, Cancellation& cancellation);
   /// Rolls back every transaction and frees every mutex.
   void close_all();
@@ -66,9 +77,21 @@ class Requests {
   core::Result<Json> holders(Params& params, Cancellation& cancellation);
   core::Result<Json> space(Params& params, Cancellation& cancellation);
   core::Result<Json> remove(Params& params, Cancellation& cancellation);
+  core::Result<Json> move(Params& params, Cancellation& cancellation);
   core::Result<Json> reserve(Params& params, Cancellation& cancellation);
   core::Result<Json> lock(Params& params, Cancellation& cancellation);
   core::Result<Json> unlock(Params& params, Cancellation& cancellation);
+
+  core::Result<Json> deploy_lock(const std::string& method, const Json& params, Cancellation& cancellation);
+  core::Result<Json> release(const Json& params, Cancellation& cancellation);
+  core::Result<Json> journal_append(Params& params, Cancellation& cancellation);
+  core::Result<Json> journal_unfinished(Params& params, Cancellation& cancellation);
+  core::Result<Json> journal_read(Params& params, Cancellation& cancellation);
+  core::Result<Json> journal_releases(Params& params, Cancellation& cancellation);
+  core::Result<Json> journal_runs(Params& params, Cancellation& cancellation);
+  /// `work` on what is known beside the deploy lock of that name; false where nothing is.
+  template <class Work>
+  core::Result<Json> on_state(const std::string& name, Work work);
 
   core::Result<Json> statement(Params& params, Cancellation& cancellation, sqlite::Wish wish);
   std::shared_ptr<Connection> connection(Params& params);
@@ -78,6 +101,7 @@ class Requests {
                                    Work work);
 
   lock::Keeper keeper_;
+  std::mutex state_busy_;
   std::mutex mutex_;
   std::int64_t last_ = 0;
   std::map<std::int64_t, std::shared_ptr<Connection>> connections_;

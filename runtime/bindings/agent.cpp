@@ -18,6 +18,10 @@ namespace deployrun::bindings {
 namespace {
 
 int call(lua_State* L);
+int first(lua_State* L);
+int send(lua_State* L);
+int wait(lua_State* L);
+int ready(lua_State* L);
 int rows(lua_State* L);
 int hello(lua_State* L);
 int alive(lua_State* L);
@@ -32,9 +36,16 @@ namespace deployrun::lua {
 template <>
 struct ObjectType<agent::Client> {
   static constexpr const char* kName = "agent.client";
-  static constexpr luaL_Reg kMethods[] = {{"call", bindings::call},         {"rows", bindings::rows},
+  static constexpr luaL_Reg kMethods[] = {{"call", bindings::call},         {"first", bindings::first},
+                                          {"send", bindings::send},         {"rows", bindings::rows},
                                           {"hello", bindings::hello},       {"alive", bindings::alive},
                                           {"close", bindings::close_agent}, {nullptr, nullptr}};
+};
+
+template <>
+struct ObjectType<agent::Answer> {
+  static constexpr const char* kName = "agent.answer";
+  static constexpr luaL_Reg kMethods[] = {{"wait", bindings::wait}, {"ready", bindings::ready}, {nullptr, nullptr}};
 };
 
 }  // namespace deployrun::lua
@@ -52,6 +63,39 @@ int call(lua_State* L) {
     Json params = lua_isnoneornil(L, 3) ? Json::object() : to_json(L, 3, "params");
     return lua::push_operation(L, self->call(lua::check_string(L, 2), std::move(params)),
                                [](lua_State* state, const Json& value) { push_json(state, value); });
+  });
+}
+
+/// first(): what the request that `connect` took along gives.
+int first(lua_State* L) {
+  return lua::guard(L, [L] {
+    const auto self = lua::check_object<Client>(L, 1);
+    return lua::push_operation(L, self->first(), [](lua_State* state, const Json& value) { push_json(state, value); });
+  });
+}
+
+/// send(method, params): an answer that can be waited for, once the request is on its way.
+int send(lua_State* L) {
+  return lua::guard(L, [L] {
+    const auto self = lua::check_object<Client>(L, 1);
+    Json params = to_json(L, 3, "params");
+    return lua::push_operation(
+        L, self->send(lua::check_string(L, 2), std::move(params)),
+        [](lua_State* state, const std::shared_ptr<agent::Answer>& answer) { lua::push_object(state, answer); });
+  });
+}
+
+int wait(lua_State* L) {
+  return lua::guard(L, [L] {
+    return lua::push_operation(L, lua::check_object<agent::Answer>(L, 1)->wait(),
+                               [](lua_State* state, const Json& value) { push_json(state, value); });
+  });
+}
+
+int ready(lua_State* L) {
+  return lua::guard(L, [L] {
+    lua_pushboolean(L, lua::check_object<agent::Answer>(L, 1)->ready() ? 1 : 0);
+    return 1;
   });
 }
 
@@ -87,7 +131,7 @@ int close_agent(lua_State* L) {
   });
 }
 
-/// connect(dial, { lease in ms, host })
+/// connect(dial, { lease in ms }, method, params): the request after it, where there is one, goes with the hello.
 int connect(lua_State* L) {
   return lua::guard(L, [L] {
     if (!lua::is_object<Dialer>(L, 1)) throw core::Failure(core::usage("agent.connect: argument 1 must be a dial"));
@@ -96,6 +140,10 @@ int connect(lua_State* L) {
     lua::Options options(L, 2, "agent.connect");
     how.lease = options.milliseconds("lease").value_or(how.lease);
     options.finish();
+    if (!lua_isnoneornil(L, 3)) {
+      how.first =
+          agent::Request{lua::check_string(L, 3), lua_isnoneornil(L, 4) ? Json::object() : to_json(L, 4, "params")};
+    }
     return lua::push_operation(
         L, Client::connect(context(L).loop, dialer->dial, how),
         [](lua_State* state, const std::shared_ptr<Client>& client) { lua::push_object(state, client); });

@@ -13,8 +13,9 @@ namespace deployrun::http {
 class Client;
 }
 namespace deployrun::report {
+class Collector;
 class Reporter;
-}
+}  // namespace deployrun::report
 namespace deployrun::journal {
 enum class Point;
 }
@@ -28,6 +29,7 @@ struct Context {
   report::Reporter& reporter;
   std::filesystem::path project;                            ///< the folder that holds .deployrun/
   std::function<void(journal::Point, int)> on_journal_row;  ///< test seam: before and after each row; may be empty
+  report::Collector* collector = nullptr;                   ///< keeps the events of a run whose page is wanted
   std::function<bool()> on_interrupt{};  ///< has SIGINT first; true: it was meant for it, and the run goes on
   bool lock_refusal_told = false;        ///< see register_secret
 };

@@ -94,15 +94,30 @@ int close_follow(lua_State* L) {
   });
 }
 
+docker::ExecOptions exec_options(lua_State* L, const char* what) {
+  lua::Options options(L, 4, what);
+  docker::ExecOptions wanted;
+  wanted.env = secret_map(L, options, "env").value_or(wanted.env);
+  wanted.user = options.string("user").value_or("");
+  wanted.workdir = options.string("workdir").value_or("");
+  wanted.prepared = options.string("prepared").value_or("");
+  wanted.ask_code = options.boolean("code").value_or(true);
+  options.finish();
+  return wanted;
+}
+
+int prepare_exec(lua_State* L) {
+  return lua::guard(L, [L] {
+    const auto wanted = exec_options(L, "docker.prepare_exec");
+    auto operation = docker::prepare_exec(docker_self(L), lua::check_string(L, 2), lua::check_strings(L, 3), wanted);
+    return lua::push_operation(L, std::move(operation),
+                               [](lua_State* state, const std::string& id) { lua::push_string(state, id); });
+  });
+}
+
 int exec(lua_State* L) {
   return lua::guard(L, [L] {
-    lua::Options options(L, 4, "docker.exec");
-    docker::ExecOptions wanted;
-    wanted.env = secret_map(L, options, "env").value_or(wanted.env);
-    wanted.user = options.string("user").value_or("");
-    wanted.workdir = options.string("workdir").value_or("");
-    wanted.ask_code = options.boolean("code").value_or(true);
-    options.finish();
+    const auto wanted = exec_options(L, "docker.exec");
     return lua::push_operation(L,
                                docker::exec(docker_self(L), lua::check_string(L, 2), lua::check_strings(L, 3), wanted),
                                [](lua_State* state, const docker::ExecResult& result) {
@@ -149,8 +164,14 @@ int attach(lua_State* L) {
 }  // namespace
 
 const luaL_Reg kOutputCalls[] = {
-    {"attach", attach},       {"logs", logs},   {"follow", follow}, {"exec", exec},
-    {"exec_code", exec_code}, {"execs", execs}, {nullptr, nullptr},
+    {"attach", attach},
+    {"logs", logs},
+    {"follow", follow},
+    {"exec", exec},
+    {"exec_code", exec_code},
+    {"execs", execs},
+    {"prepare_exec", prepare_exec},
+    {nullptr, nullptr},
 };
 
 }  // namespace deployrun::bindings

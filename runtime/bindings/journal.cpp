@@ -95,6 +95,17 @@ journal::Row task_row(lua_State* L, lua::Options& options, std::string run) {
   return task;
 }
 
+journal::Row release_row(lua_State* L, lua::Options& options, std::string run) {
+  journal::Release release{.run = std::move(run),
+                           .host = options.require_string("host"),
+                           .service = options.require_string("service"),
+                           .version = options.require_string("version")};
+  release.facts = json_option(L, options, "facts", "facts").value_or(Json::object());
+  if (!release.facts.is_object())
+    throw core::Failure(core::usage("journal: facts of a release are a table with names"));
+  return release;
+}
+
 /// The row described by the table at 2.
 journal::Row check_row(lua_State* L, const char* what) {
   lua::Options options(L, 2, what);
@@ -109,6 +120,8 @@ journal::Row check_row(lua_State* L, const char* what) {
     row = journal::Step{std::move(run), ordinal, options.require_string("name")};
   } else if (type == "task") {
     row = task_row(L, options, std::move(run));
+  } else if (type == "release") {
+    row = release_row(L, options, std::move(run));
   } else {
     throw core::Failure(core::usage(std::string(what) + ": there is no row of type `" + type + "`"));
   }
@@ -173,6 +186,58 @@ int verify(lua_State* L) {
   });
 }
 
+/// copy(run, after): rows as tables, with their body as JSON text.
+int copy(lua_State* L) {
+  return lua::guard(L, [L] {
+    const auto self = lua::check_object<Journal>(L, 1);
+    return lua::push_operation(L, self->copy(lua::check_string(L, 2), lua::check_integer(L, 3)),
+                               [](lua_State* state, const std::vector<journal::CopiedRow>& rows) {
+                                 Json all = Json::array();
+                                 for (const auto& each : rows) all.push_back(journal::to_json(each));
+                                 push_json(state, all);
+                               });
+  });
+}
+
+std::vector<journal::CopiedRow> check_rows(lua_State* L, const std::string& run, int index) {
+  auto rows = journal::copied_rows(run, to_json(L, index, "rows"));
+  if (!rows) throw core::Failure(std::move(rows).error());
+  return std::move(*rows);
+}
+
+/// restore(run, rows)
+int restore(lua_State* L) {
+  return lua::guard(L, [L] {
+    const auto self = lua::check_object<Journal>(L, 1);
+    const std::string run = lua::check_string(L, 2);
+    return lua::push_operation(L, self->restore(run, check_rows(L, run, 3)), lua::push_unit);
+  });
+}
+
+/// record_of(run, rows): what rows of a copy say.
+int record_of(lua_State* L) {
+  return lua::guard(L, [L] {
+    auto record = journal::record_of(check_rows(L, lua::check_string(L, 1), 2));
+    if (!record) throw core::Failure(std::move(record).error());
+    push_record(L, *record);
+    return 1;
+  });
+}
+
+/// releases(service, host, limit)
+int releases(lua_State* L) {
+  return lua::guard(L, [L] {
+    const auto self = lua::check_object<Journal>(L, 1);
+    return lua::push_operation(
+        L, self->releases(lua::check_string(L, 2), lua::check_string(L, 3), lua::check_integer(L, 4)),
+        [](lua_State* state, const std::vector<journal::Released>& found) {
+          Json all = Json::array();
+          for (const auto& each : found) all.push_back(journal::to_json(each));
+          push_json(state, all);
+        });
+  });
+}
+
 /// Gives up this process's run, if it owns one: for others it is then an unfinished one.
 int close(lua_State* L) { return lua::close_object<Journal>(L); }
 
@@ -185,17 +250,13 @@ namespace deployrun::lua {
 template <>
 struct ObjectType<journal::Journal> {
   static constexpr const char* kName = "journal";
-  static constexpr luaL_Reg kMethods[] = {{"begin", bindings::begin},
-                                          {"take_over", bindings::take_over},
-                                          {"append", bindings::append},
-                                          {"post", bindings::post},
-                                          {"finish", bindings::finish},
-                                          {"unfinished", bindings::unfinished},
-                                          {"history", bindings::history},
-                                          {"record", bindings::record},
-                                          {"verify", bindings::verify},
-                                          {"close", bindings::close},
-                                          {nullptr, nullptr}};
+  static constexpr luaL_Reg kMethods[] = {{"begin", bindings::begin},       {"take_over", bindings::take_over},
+                                          {"append", bindings::append},     {"post", bindings::post},
+                                          {"finish", bindings::finish},     {"unfinished", bindings::unfinished},
+                                          {"history", bindings::history},   {"record", bindings::record},
+                                          {"copy", bindings::copy},         {"restore", bindings::restore},
+                                          {"releases", bindings::releases}, {"verify", bindings::verify},
+                                          {"close", bindings::close},       {nullptr, nullptr}};
 };
 
 }  // namespace deployrun::lua
@@ -220,7 +281,7 @@ int open(lua_State* L) {
   });
 }
 
-constexpr luaL_Reg kFunctions[] = {{"open", open}, {nullptr, nullptr}};
+constexpr luaL_Reg kFunctions[] = {{"open", open}, {"record_of", record_of}, {nullptr, nullptr}};
 
 }  // namespace
 

@@ -1,4 +1,5 @@
 // `native.report.raw`: events to whoever watches.
+#include "report/collector.hpp"
 #include "report/reporter.hpp"
 
 #include "bindings/context.hpp"
@@ -30,7 +31,22 @@ int drained(lua_State* L) {
   return lua::guard(L, [L] { return lua::push_operation(L, context(L).reporter.drained(), lua::push_unit); });
 }
 
-constexpr luaL_Reg kFunctions[] = {{"emit", emit}, {"full", full}, {"drained", drained}, {nullptr, nullptr}};
+/// Leaves the run's events so far and how many were left out; nil where none are kept.
+int collected(lua_State* L) {
+  return lua::guard(L, [L] {
+    const report::Collector* collector = context(L).collector;
+    if (collector == nullptr) {
+      lua_pushnil(L);
+      return 1;
+    }
+    push_json(L, collector->events());
+    lua_pushinteger(L, static_cast<lua_Integer>(collector->left_out()));
+    return 2;
+  });
+}
+
+constexpr luaL_Reg kFunctions[] = {
+    {"emit", emit}, {"full", full}, {"drained", drained}, {"collected", collected}, {nullptr, nullptr}};
 
 }  // namespace
 

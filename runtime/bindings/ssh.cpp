@@ -29,6 +29,7 @@ int without_shell(lua_State* L);
 int dial_unix(lua_State* L);
 int dial_tcp(lua_State* L);
 int dial_exec(lua_State* L);
+int prepare_commands(lua_State* L);
 int host(lua_State* L);
 int alive(lua_State* L);
 int stats(lua_State* L);
@@ -54,6 +55,7 @@ const luaL_Reg ObjectType<ssh::Session>::kMethods[] = {{"exec", bindings::exec},
                                                        {"forward_local", bindings::forward_local},
                                                        {"forward_remote", bindings::forward_remote},
                                                        {"shell", bindings::shell},
+                                                       {"prepare_commands", bindings::prepare_commands},
                                                        {"host", bindings::host},
                                                        {"alive", bindings::alive},
                                                        {"stats", bindings::stats},
@@ -244,8 +246,18 @@ int dial_exec(lua_State* L) {
     ssh::Command command = check_command(L, 2, "ssh.dial_exec");
     ssh::command_line(command);  // a command that cannot be is refused here, not at the first dial
     const std::string name = command.argv.empty() ? "sh" : command.argv[0];
-    push_dialer(L, {session->dial_exec(std::move(command)), name + " on " + session->host(), session->host()});
+    const auto use = lua_toboolean(L, 3) != 0 ? ssh::Use::lasting : ssh::Use::usual;
+    push_dialer(L, {session->dial_exec(std::move(command), use), name + " on " + session->host(), session->host()});
     return 1;
+  });
+}
+
+int prepare_commands(lua_State* L) {
+  return lua::guard(L, [L] {
+    const auto session = check_session(L);
+    const auto count = std::clamp<std::int64_t>(lua::check_integer(L, 2), 0, ssh::Session::kChannelLimit);
+    session->prepare_commands(static_cast<std::size_t>(count));
+    return 0;
   });
 }
 

@@ -25,6 +25,26 @@ std::optional<ssh::HostKeys> host_keys(lua::Options& options, const std::string&
       core::usage(what + ": option `host_keys` must be \"strict\" or \"accept-new\", got \"" + *mode + "\""));
 }
 
+/// Private keys that lie in no file: secrets, or texts.
+std::vector<core::Secret> identity_data(lua::Options& options, lua_State* L, const std::string& what) {
+  std::vector<core::Secret> keys;
+  if (options.push("identity_data")) {
+    const int list = lua_gettop(L);
+    if (!lua_istable(L, list)) throw core::Failure(core::usage(what + ": option `identity_data` must be a list"));
+    for (int index = 1; lua_rawgeti(L, list, index), !lua_isnil(L, -1); ++index) {
+      if (const auto secret = to_secret(L, -1)) {
+        keys.push_back(*secret);
+      } else {
+        keys.emplace_back("key", lua::check_string(L, lua_gettop(L)));
+      }
+      lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+  return keys;
+}
+
 ssh::ConnectOptions check_options(lua_State* L, const std::string& what) {
   lua::Options options(L, 1, what);
   ssh::ConnectOptions to;
@@ -35,6 +55,7 @@ ssh::ConnectOptions check_options(lua_State* L, const std::string& what) {
   }
   to.user = options.string("user");
   to.identity_files = options.strings("identity").value_or(std::vector<std::string>{});
+  to.identity_data = identity_data(options, L, what);
   if (options.push("passphrase")) {
     if (const auto secret = to_secret(L, -1)) {
       to.passphrase = *secret;

@@ -11,6 +11,7 @@
 #include "core/text.hpp"
 #include "json/error.hpp"
 #include "report/ci.hpp"
+#include "report/collector.hpp"
 #include "report/json_lines.hpp"
 #include "report/lines.hpp"
 #include "report/summary.hpp"
@@ -73,7 +74,8 @@ World::World(const Options& options)
                                                                    .http = http_,
                                                                    .reporter = reporter_,
                                                                    .project = options.project,
-                                                                   .on_journal_row = fault_from_environment()});
+                                                                   .on_journal_row = fault_from_environment(),
+                                                                   .collector = collector_});
 }
 
 World::~World() {
@@ -105,6 +107,11 @@ void World::add_sinks(const Options& options) {
     log_ = log.get();
     lines.log = [this] { return log_->path(); };
     reporter_.add(std::move(log));
+  }
+  if (!options.report.empty()) {
+    auto collector = std::make_unique<report::Collector>();
+    collector_ = collector.get();
+    reporter_.add(std::move(collector));
   }
   if (const std::string path = environment("GITHUB_STEP_SUMMARY"); !path.empty() && lines.ci == report::Ci::github)
     reporter_.add(std::make_unique<report::Summary>(path));

@@ -8,6 +8,7 @@
 #include "core/redactor.hpp"
 #include "http/client.hpp"
 #include "report/board.hpp"
+#include "report/collector.hpp"
 #include "report/log_file.hpp"
 #include "report/output.hpp"
 #include "report/reporter.hpp"
@@ -34,7 +35,8 @@ class World {
   core::Redactor redactor_;
   report::Output out_;
   report::Output err_;
-  report::LogFile* log_ = nullptr;  // owned by the reporter
+  report::LogFile* log_ = nullptr;          // owned by the reporter
+  report::Collector* collector_ = nullptr;  // as well
   uv_signal_t* continued_ = nullptr;
   report::Reporter reporter_;
   http::Client http_;

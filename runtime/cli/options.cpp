@@ -8,6 +8,8 @@ namespace deployrun::cli {
 
 namespace {
 
+constexpr const char* kBare = "yes";  // `--lock-wait` without a duration
+
 core::Error wrong(std::string message, std::string hint = "deployrun --help") {
   return core::Error{.kind = "usage", .message = std::move(message), .hint = std::move(hint)};
 }
@@ -50,6 +52,8 @@ struct Reader {
       }
       CLI::Option* option = app.add_option(names, texts[row.name]);
       const std::string_view value = row.value;
+      // A recipe's own grammar may have it as a flag: stdlib/deploy/main.lua knows.
+      if (row.name == std::string_view("lock-wait")) option->expected(0, 1);
       if (value == "COUNT") option->check(CLI::Range(1, 10000));
       if (value == "DIR" && row.name != std::string_view("write")) option->check(CLI::ExistingDirectory);
       if (row.choices != nullptr) option->check(CLI::IsMember(CLI::detail::split(row.choices, '|')));
@@ -100,8 +104,10 @@ void take(Options& options, const Reader& reader) {
   options.plan = reader.has("plan");
   options.exit_code = reader.has("exit-code");
   options.record = text("record", "");
+  options.report = text("report", "");
   options.force = reader.has("force");
   options.lock_wait = text("lock-wait", "");
+  if (options.given.contains("lock-wait") && options.lock_wait.empty()) options.lock_wait = kBare;
   options.unsafe = reader.has("unsafe");
   options.json = reader.has("json");
   if (reader.has("verbose")) options.verbosity = static_cast<int>(std::min<std::size_t>(reader.flags.at("verbose"), 3));

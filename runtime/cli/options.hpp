@@ -24,6 +24,7 @@ struct Options {
   bool plan = false;       ///< record changes instead of making them
   bool exit_code = false;  ///< of a plan: 6 when changes are pending
   std::string record;      ///< of a plan: where the facts that it saw are written
+  std::string report;      ///< the page that a run leaves
   bool force = false;
   std::string lock_wait;  ///< how long a deploy lock that somebody else has is waited for
   bool unsafe = false;

@@ -67,6 +67,7 @@ int run_recipe(const Options& options) {
         lua::set_flag(L, "plan", options.plan);
         lua::set_flag(L, "exit_code", options.exit_code);
         lua::set_field(L, "record", options.record);
+        lua::set_field(L, "report", options.report);
         lua::set_field(L, "lock_wait", options.lock_wait);
         push_info(L, options.recipe.lexically_normal().string());
         lua_setfield(L, -2, "info");

@@ -38,6 +38,8 @@ constexpr auto kOptions = std::to_array<OptionRow>({
     {"exit-code", nullptr, nullptr, nullptr, "with --plan: exit code 6 when changes are pending", "RECIPE"},
     {"record", nullptr, "FILE", nullptr, "with --plan: write the facts that it saw, for specs (deployrun test)",
      "RECIPE"},
+    {"report", nullptr, "FILE.html", nullptr, "write one page of the run: timeline, logs, probes, checks, what changed",
+     "RECIPE"},
     {"force", nullptr, nullptr, nullptr, "with --resume or --abort: go on although the recipe has changed", "RECIPE"},
     {"lock-wait", nullptr, "DURATION", nullptr, "wait for a deploy lock that somebody else has, 10m for example",
      "RECIPE"},

@@ -5,9 +5,7 @@
 namespace deployrun::lua {
 
 LuaTask::LuaTask(Scheduler& scheduler, LuaTask* parent, Options options)
-    : Task(scheduler.loop_, parent, std::move(options.name), options.deadline, options.shielded),
-      scheduler_(scheduler),
-      vm_(scheduler.vm_) {}
+    : Task(scheduler.loop_, parent, std::move(options.name), options.deadline, options.shielded), vm_(scheduler.vm_) {}
 
 LuaTask::~LuaTask() {
   if (*vm_ == nullptr) return;

@@ -47,7 +47,6 @@ class LuaTask final : public core::Task, public std::enable_shared_from_this<Lua
   friend class Scheduler;
   enum class State { ready, running, waiting, closing };
 
-  Scheduler& scheduler_;
   std::shared_ptr<lua_State*> vm_;  // null state once the VM is closed: a handle may outlive it
   lua_State* thread_ = nullptr;
   int thread_ref_ = LUA_NOREF;

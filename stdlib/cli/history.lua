@@ -25,7 +25,10 @@ local function parameters(record)
   return table.concat(what, " ")
 end
 
-local function line(record)
+--- A run in one line.
+--- @param record RunRecord
+--- @return string
+function M.line(record)
   return ("%s  %-14s %-9s %-22s %-10s %s %s %s"):format(at(record.started), record.state, took(record), record.id,
     who(record), record.recipe, record.command, parameters(record))
 end
@@ -99,8 +102,11 @@ function M.main(request)
     report.text(M.story(records[1]))
     return 0
   end
-  if #records == 0 then report.text(ok and next(request.options) and "no such runs" or "no runs yet") end
-  for _, record in ipairs(records) do report.text(line(record)) end
+  if #records == 0 then
+    report.text(ok and next(request.options) and "no such runs"
+      or "no runs yet on this machine (deployrun RECIPE history asks the servers)")
+  end
+  for _, record in ipairs(records) do report.text(M.line(record)) end
   return 0
 end
 

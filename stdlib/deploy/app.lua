@@ -1,25 +1,32 @@
 --- An app: its settings, its servers, and what is there now. What a release of it means on one server is release.lua's
 --- business, steps and their order are the recipe's, traffic is the proxy's.
 
-local config = require "deploy.config"
-local container = require "deploy.container"
+local accessories = require "deploy.app.accessories"
+local back = require "deploy.app.back"
+local candidates = require "deploy.app.candidates"
+local config = require "deploy.app.config"
+local container = require "deploy.app.container"
 local fail = require "native.fail"
 local host_module = require "deploy.host"
-local image_module = require "deploy.image"
+local image_module = require "deploy.app.image"
 local kinds = require "proxy.kinds"
 local lock = require "deploy.lock"
-local pick = require "deploy.pick"
-local release = require "deploy.release"
+local pick = require "deploy.app.pick"
+local records = require "deploy.app.records"
+local release = require "deploy.app.release"
 local report = require "native.report"
 local secrets = require "deploy.secrets"
 local side_by_side = require "deploy.side_by_side"
 local text = require "native.text"
-local vitals = require "deploy.vitals"
+local vitals = require "deploy.app.vitals"
 local yaml = require "native.yaml"
 
 local App = {}
 App.__index = App
 local M = {}
+
+--- Every app that was read, for whoever explains a failure (doctor/afterwards.lua).
+M._made = {}
 
 --- @class Look  what is on a server before a run changes anything
 --- @field image string?     ID of the version's image; nil: not there
@@ -27,6 +34,8 @@ local M = {}
 --- @field proxy ProxyLook
 --- @field routes table<string, { container: string, port: integer }>  by role: what gets its traffic
 --- @field nameless string[]  IDs of images without a name, where an image will be pulled
+--- @field records ReleaseRecord[]?  what the server remembers, where that was asked
+--- @field accessories table<string, AccessorySeen>?  by name, of an app that has some
 
 --- @class App
 --- @field config AppConfig
@@ -48,9 +57,14 @@ function M.app(source)
   if type(source) ~= "string" and type(source) ~= "table" then
     fail.usage("deploy.app: expected a file or a table, got a " .. type(source))
   end
-  local raw, file, places = read(source)
-  local settings = config.complete(raw, file, places)
-  local self = setmetatable({ config = settings, hosts = {}, _roles = {} }, App)
+  return M._assemble(config.complete(read(source)), App)
+end
+
+--- What an app consists of, from its settings: servers, secrets, proxy, lock. Raises `secret.missing`.
+--- @param settings AppConfig
+--- @param class table  App, or one that is an App where it says nothing else
+function M._assemble(settings, class)
+  local self = setmetatable({ config = settings, hosts = {}, _roles = {} }, class)
   local store = secrets.open(settings.secrets)
   local missing = {}
   local function found(name)
@@ -67,6 +81,10 @@ function M.app(source)
     for _, name in ipairs(role.secrets) do role.secret_values[name] = found(name) end
     for _, entry in ipairs(role.hosts) do self:_place(host_module.host(entry, settings.ssh, store), role) end
   end
+  for _, one in ipairs(settings.accessories or {}) do
+    one.secret_values = {}
+    for _, name in ipairs(one.secrets) do one.secret_values[name] = found(name) end
+  end
   local registry = settings.registry
   if registry and registry.password then
     local password = registry.password
@@ -78,6 +96,7 @@ function M.app(source)
     if #missing > 0 then first.also = missing end
     error(first, 0)
   end
+  M._made[#M._made + 1] = self
   self.proxy = require(kinds.all[settings.proxy.kind].module).new(settings.proxy, settings)
   if settings.lock ~= false then
     local lease = type(settings.lock) == "table" and settings.lock.lease
@@ -149,18 +168,17 @@ end
 --- @param version? string  whose image is looked for
 --- @return Look
 function App:look(host, version)
-  local look, entries = { routes = {}, nameless = {} }, nil
-  -- Three questions over two connections: one opens after the other, a round trip each.
+  local look = { routes = {}, nameless = {} }
+  -- The list first: connections open one after the other, a round trip each, and the deploy lock's is wanted too.
+  local entries = host.docker:list { all = true }
   side_by_side({
-    function()
-      entries = host.docker:list { all = true }
-      look.proxy = self.proxy:look(host)
-    end,
+    function() look.proxy = self.proxy:look(host) end,
     function()
       if version then look.image, look.nameless = self:look_at_images(host, version) end
     end,
   }, "look", function(fn) fn() end)
   look.containers = self:_facts(entries)
+  if #(self.config.accessories or {}) > 0 then look.accessories = self:_accessories_among(entries) end
   self:_take_routes(host, look, entries)
   return look
 end
@@ -185,18 +203,6 @@ function App:_take_routes(host, look, entries)
     end
     look.routes[role.name] = route
   end
-end
-
---- The version to roll back to. Raises `app.no_release` before anything is changed.
---- @param seen table<string, Look>  by host name
---- @param wanted? string
---- @return string
-function App:rollback_target(seen, wanted)
-  local places = {}
-  for _, host in ipairs(self.hosts) do
-    for _, role in ipairs(self:roles(host)) do places[#places + 1] = { host = host.name, role = role } end
-  end
-  return pick.rollback_target(seen, places, wanted)
 end
 
 --- The container that serves a role on a server. Raises `app.not_running`.
@@ -299,7 +305,13 @@ function App:vitals(host, given)
   end
 end
 
+accessories.extend(App)
+back.extend(App)
+candidates.extend(App)
 image_module.extend(App)
+records.extend(App)
 release.extend(App)
+
+M._App = App
 
 return M

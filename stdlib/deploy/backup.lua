@@ -18,7 +18,8 @@ local fail = require "native.fail"
 local files = require "native.files"
 local json = require "native.json"
 local options = require "deploy.options"
-local schedule = require "deploy.backup_schedule"
+local schedule = require "deploy.backup.schedule"
+local stopping = require "deploy.stopping"
 local text = require "native.text"
 
 local M = {}
@@ -29,6 +30,7 @@ local SPEC = {
   every = { "string" }, keep = { "duration" }, at_least = { "integer" }, deadline = { "duration" },
   patience = { "duration" }, level = { "integer" }, stop = { "function" }, start = { "function" },
 }
+local STOP = "10s"  -- a container's own limit, unless it was made with another
 local PLACE = { path = { "string", required = true }, volume = { "string" }, container = { "string" },
   user = { "string" } }
 local S3 = {
@@ -203,18 +205,9 @@ end
 
 local function made_ms(self, file)
   local rest = file:sub(1, #self.name + 1) == self.name .. "-" and file:sub(#self.name + 2) or ""
-  local year, month, day, hour, min, sec, ms = rest:match("^(%d%d%d%d)(%d%d)(%d%d)T(%d%d)(%d%d)(%d%d)%.(%d%d%d)Z%-"
-    .. ("%x"):rep(64) .. "%.sqlite3%.zst$")
-  if not year then return nil end
-  -- Days since 1970: years begin with March, so that a leap day comes last.
-  local y, m, d = tonumber(year), tonumber(month), tonumber(day)
-  if m <= 2 then y = y - 1 end
-  local era = math.floor(y / 400)
-  local yoe = y - era * 400
-  local doy = math.floor((153 * (m + (m > 2 and -3 or 9)) + 2) / 5) + d - 1
-  local doe = yoe * 365 + math.floor(yoe / 4) - math.floor(yoe / 100) + doy
-  local days = era * 146097 + doe - 719468
-  return days * DAY + ((tonumber(hour) * 60 + tonumber(min)) * 60 + tonumber(sec)) * 1000 + tonumber(ms)
+  local stamp = rest:match("^(%d+T%d+%.%d%d%d)Z%-" .. ("%x"):rep(64) .. "%.sqlite3%.zst$")
+  local made = stamp and text.parse_time(stamp)
+  return made and math.floor(made * 1000 + 0.5) or nil
 end
 
 --- Of the files of a folder of this machine, those whose time is over.
@@ -326,7 +319,8 @@ end
 --- @return any stopped
 function Backup:stop(users_seen)
   if self._spec.stop then return self._spec.stop(self.host) or {} end
-  for _, name in ipairs(users_seen or {}) do self.host.docker:stop(name) end
+  stopping.begin(self.host)
+  for _, name in ipairs(users_seen or {}) do stopping.stop(self.host, name, name) end
   return users_seen or {}
 end
 
@@ -335,7 +329,7 @@ end
 --- @return string[]
 function Backup:users() return self._spec.stop and {} or users(self) end
 
---- Starts it again.
+--- Starts it again; what was told to end is let end first.
 --- @async
 --- @param stopped any
 function Backup:start(stopped)
@@ -343,7 +337,7 @@ function Backup:start(stopped)
     self._spec.start(self.host, stopped)
     return
   end
-  for _, name in ipairs(stopped or {}) do self.host.docker:start(name) end
+  for _, name in ipairs(stopped or {}) do stopping.wake(self.host, name, STOP) end
 end
 
 --- A table of `list`, for people.

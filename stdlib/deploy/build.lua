@@ -34,6 +34,10 @@ local CLEANUP_MS = 5000
 --- @field load? boolean                       into the engine here, where the builder is not the engine's own
 --- @field pull? boolean                       look for newer base images
 --- @field no_cache? boolean
+--- @field output? string                      "type=tar,dest=image.tar", instead of push and load
+--- @field ssh? string                         "default", or a key's or agent socket's path after "default="
+--- @field provenance? string                  "mode=max", "false"
+--- @field sbom? string                        "true"
 --- @field builder? string                     default: buildx' current one
 --- @field timeout? string                     "30m"
 --- @field on_progress? fun(progress: BuildProgress)
@@ -47,6 +51,7 @@ local SPEC = {
   context = { "string" }, dockerfile = { "string" }, tags = { "string|table" }, target = { "string" },
   platforms = { "string|table" }, args = { "table" }, secrets = { "table" }, labels = { "table" },
   cache_from = { "string|table" }, cache_to = { "string|table" }, push = { "boolean" }, load = { "boolean" },
+  output = { "string" }, ssh = { "string" }, provenance = { "string" }, sbom = { "string" },
   pull = { "boolean" }, no_cache = { "boolean" }, builder = { "string" }, timeout = { "duration" },
   on_progress = { "function" },
 }
@@ -97,6 +102,7 @@ function M.command(spec)
   add("builder", spec.builder)
   add("file", spec.dockerfile)
   add("target", spec.target)
+  for _, flag in ipairs { "output", "ssh", "provenance", "sbom" } do add(flag, spec[flag]) end
   add_all("tag", spec.tags)
   if spec.platforms then add("platform", table.concat(list(spec.platforms), ",")) end
   add_pairs(argv, "build-arg", spec.args)

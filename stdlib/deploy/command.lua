@@ -24,7 +24,7 @@ local M = {}
 --- @field run fun(run: Run)
 
 local COMMAND = {
-  help = { "string" }, default = { "boolean" }, reads = { "boolean" }, params = { "table" },
+  help = { "string" }, default = { "boolean" }, reads = { "boolean|function" }, params = { "table" },
   run = { "function", required = true },
 }
 local PARAM = {
@@ -34,6 +34,13 @@ local PARAM = {
 local TYPE_NAMES = { "string", "integer", "number", "boolean", "duration" }
 local TYPES = {}
 for _, name in ipairs(TYPE_NAMES) do TYPES[name] = true end
+
+-- What deployrun itself takes behind a recipe's name (runtime/cli/table.cpp): it would never reach the command.
+local OWN = {}
+for _, name in ipairs { "abort", "color", "exit_code", "force", "help", "json", "lock_wait", "plan", "progress",
+  "project", "quiet", "record", "report", "resume", "stdlib", "unsafe", "verbose" } do
+  OWN[name] = true
+end
 
 --- The commands of the recipe that is being read, by name and in order.
 --- @class Registry
@@ -51,6 +58,10 @@ local function check_params(params, what)
     local where = ("%s, parameter `%s`"):format(what, tostring(name))
     if type(name) ~= "string" or not name:match("^[a-z][a-z0-9_]*$") then
       fail.usage(where .. ": names are lower case letters, digits and _")
+    end
+    if OWN[name] then
+      fail.usage(("%s: --%s is deployrun's own"):format(where, (name:gsub("_", "-"))),
+        { hint = "call it something else", token = name })
     end
     options.check(param, PARAM, where)
     if param.type and not TYPES[param.type] then

@@ -1,19 +1,19 @@
 --- Servers: one object per server, connected on first use, ONE connection for the whole run, whoever uses it. The same
 --- calls work on this machine without SSH.
 
-local agent = require "deploy.agent"
-local engine = require "deploy.engine"
+local engine = require "deploy.host.engine"
 local fail = require "native.fail"
+local host_agents = require "deploy.host.agents"
 local http = require "native.http"
-local localhost = require "deploy.localhost"
+local localhost = require "deploy.host.localhost"
 local log = require "native.log"
+local once = require "deploy.host.make_once"
 local options = require "deploy.options"
 local report = require "native.report"
-local sqlite = require "native.sqlite"
 local ssh = require "native.ssh"
+local starting = require "deploy.host.starting"
 local task = require "native.task"
 local text = require "native.text"
-local there = require "native.sqlite.there"
 
 local M = {}
 
@@ -26,14 +26,12 @@ local transport   -- instead of connections and engines, for specs
 
 local SPEC = {
   address = { "string", required = true }, name = { "string" }, user = { "string" }, port = { "integer" },
-  keys = { "table" }, known_hosts = { "string|table" }, accept_new = { "boolean" }, config = { "boolean|string" },
-  jump = { "string|table" }, proxy_command = { "string" },
+  keys = { "table" }, key_data = { "table|function" }, keys_only = { "boolean" }, known_hosts = { "string|table" },
+  accept_new = { "boolean" }, config = { "boolean|string" }, jump = { "string|table" }, proxy_command = { "string" },
   passphrase = { "string|userdata" }, docker_socket = { "string" }, connect_timeout = { "duration" },
 }
 local EXEC = { stdin = { "string|userdata" }, env = { "table" }, timeout = { "duration" }, check = { "boolean" },
   reads = { "boolean" }, planned = { "string" }, repeatable = { "boolean" } }
-local PLACE = { path = { "string", required = true }, volume = { "string" }, image = { "string" },
-  container = { "string" }, user = { "string" } }
 local STDERR_KEPT = 4096
 
 local Host = {}
@@ -73,6 +71,9 @@ function M.host(spec, defaults, secrets)
   options.check(merged, SPEC, "deploy.host")
   if type(merged.passphrase) == "string" and secrets then merged.passphrase = secrets:get(merged.passphrase) end
   local name = merged.name or merged.address .. (merged.port and merged.port ~= 22 and ":" .. merged.port or "")
+  if name == M.localhost.name then
+    fail.usage("no server can be called " .. name, { hint = "this machine is; give it another name", token = name })
+  end
   local known_host = known[name]
   if not known_host then
     known[name] = setmetatable({ name = name, _spec = merged }, Host)
@@ -109,11 +110,16 @@ end
 
 local function connect(self)
   local spec, began = self._spec, task.now()
-  local session = ssh.connect(spec.address, {
-    user = spec.user, port = spec.port, identity = spec.keys, passphrase = spec.passphrase,
+  -- Private keys that lie in no file; as a function where looking them up takes a while.
+  local key_data = spec.key_data
+  if type(key_data) == "function" then key_data = key_data() end
+  local given = {
+    user = spec.user, port = spec.port, identity = spec.keys, identity_data = key_data,
+    identities_only = spec.keys_only, passphrase = spec.passphrase,
     known_hosts = spec.known_hosts, host_keys = spec.accept_new and "accept-new" or nil, ssh_config = spec.config,
     connect_timeout = spec.connect_timeout, jump = spec.jump, proxy_command = spec.proxy_command,
-  })
+  }
+  local session = starting.connect(function() return ssh.connect(spec.address, given) end)
   session.host = self.name
   report.emit { type = "ssh.connected", host = self.name, address = session.name,
     ms = math.floor(task.now() - began + 0.5) }
@@ -135,25 +141,6 @@ local function disconnect(self, session)
     bytes_in = stats.bytes_in, bytes_out = stats.bytes_out }
 end
 
---- Runs `make` once for all who ask; where the one that runs it is cancelled, the next one does.
-local function once(self, field, make)
-  while not self[field] do
-    local running = rawget(self, field .. "_making")
-    if running then
-      pcall(task.join, running)
-      if task.cancellation() then error(task.cancellation(), 0) end
-    else
-      local made = task.spawn(make, { name = "connect " .. self.name, observed = true })
-      rawset(self, field .. "_making", made)
-      local ok, value = pcall(task.join, made)
-      rawset(self, field .. "_making", nil)
-      if not ok then error(value, 0) end
-      rawset(self, field, value)
-    end
-  end
-  return self[field]
-end
-
 --- The connection; a lost one is made anew, for whoever comes next.
 function Host:_session()
   if transport then return transport.session(self) end
@@ -165,21 +152,13 @@ function Host:_session()
   return once(self, "_ssh", function() return connect(self) end)
 end
 
---- Whether a failure began with a connection that was lost.
-local function lost(err)
-  while type(err) == "table" do
-    if err.kind == "ssh.lost" then return true end
-    err = err.cause
-  end
-  return false
-end
-
 --- What may be done twice is done once more, over a new connection, where the connection was lost in the middle.
 function Host:_repeatable(work)
   local session = self:_session()
   local ok, value = pcall(work, session)
   if ok then return value end
-  if not lost(value) or task.cancellation() or self:_session() == session then error(value, 0) end
+  local lost = fail.comes_from(value, "ssh.lost")
+  if not lost or task.cancellation() or self:_session() == session then error(value, 0) end
   log.info(("%s: the connection was lost; once more over a new one"):format(self.name), { host = self.name })
   return work(self:_session())
 end
@@ -234,6 +213,13 @@ function Host:exec(command, given)
   report.command_ended(self, result)
   if given.check ~= false then check(self, command, result) end
   return result
+end
+
+--- So many commands follow the next question to the engine, one after the other: their channels are opened meanwhile.
+--- @async
+--- @param count integer
+function Host:_prepare_commands(count)
+  if not transport then self:_session():prepare_commands(count) end
 end
 
 --- Sends a file; it replaces the one there in one moment, after both ends agreed on its SHA-256. A large one that was
@@ -384,81 +370,6 @@ function Host:forward_local(listen, to) return self:_session():forward_local(lis
 --- @return SshForward
 function Host:forward_remote(listen, to) return self:_session():forward_remote(listen, to) end
 
---- The one agent of this server that all share, as long as it and the connection live.
---- @async
---- @return Agent
-function Host:_agent()
-  local session = self:_session()
-  local running = rawget(self, "_agent_there")
-  if running and (running.session ~= session or not running.client:alive()) then
-    rawset(self, "_agent_there", nil)
-  end
-  return self:_agent_over(session)
-end
-
---- The same over a certain connection.
-function Host:_agent_over(session)
-  return once(self, "_agent_there", function()
-    local lease = self._lease and ("%dms"):format(self._lease) or nil
-    return { session = session, client = agent.on(session, self.name, { lease = lease }) }
-  end).client
-end
-
---- A database of this server, with the calls of `deploy.sqlite`: a path there; or one in a volume, reached through a
---- throw-away container of the app's own image (nothing has to be in it); or in what a container has mounted. Relative
---- paths begin at the login user's home, in a volume at its root. `close` ends such a container, as does a run's end.
---- Raises `agent.arch`, `agent.delivery`, `agent.start`, `agent.lost` and what `deploy.sqlite.open` raises.
---- @async
---- @param place string|{ path: string, volume?: string, image?: string, container?: string, user?: string }
----   image: of the throw-away container, whose user must be able to use the database; user: instead of that user
---- @param given? { create?: boolean, read_only?: boolean, patience?: string }
---- @return SqliteDatabase
-function Host:sqlite(place, given)
-  if type(place) == "string" then place = { path = place } end
-  options.check(place, PLACE, "host:sqlite")
-  if not place.volume and not place.container then return self:_sqlite_at(place.path, given) end
-  if place.volume and (place.container or not place.image) then
-    fail.usage("host:sqlite: a volume comes with the image that is to reach it, and without a container")
-  end
-  local client, closing = self:_agent_in(place)
-  local ok, database = pcall(sqlite.open_with, there.backend(client), place.path, given, self.name)
-  if not ok then
-    closing()
-    error(database, 0)
-  end
-  database._closing = closing
-  return database
-end
-
---- An agent in a throw-away container; also what ends both, which the end of the connection does too.
---- @async
---- @param place { volume?: string, image?: string, container?: string, user?: string }
---- @return Agent agent
---- @return fun() close
-function Host:_agent_in(place)
-  local client, close = agent.in_container(self.docker, place)
-  local helpers = rawget(self, "_helpers") or {}
-  rawset(self, "_helpers", helpers)
-  helpers[client] = close
-  return client, function()
-    helpers[client] = nil
-    close()
-  end
-end
-
-function Host:_sqlite_at(path, given)
-  return sqlite.open_with(there.backend(self:_agent()), path, given, self.name)
-end
-
-function Host:_close_agents()
-  local helpers = rawget(self, "_helpers") or {}
-  rawset(self, "_helpers", nil)
-  for _, close in pairs(helpers) do close() end
-  local running = rawget(self, "_agent_there")
-  rawset(self, "_agent_there", nil)
-  if running then running.client:close() end
-end
-
 --- Ends the connection; a later use opens a new one.
 function Host:close()
   self:_close_agents()
@@ -468,6 +379,8 @@ function Host:close()
   rawset(self, "_dials", nil)
   if session then disconnect(self, session) end
 end
+
+host_agents.extend(Host)
 
 --- This machine.
 --- @type Host

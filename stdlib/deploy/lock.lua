@@ -4,6 +4,7 @@
 --- process holds it. Its holder gives a sign of life every third of the lease, and every host that the lock is for has
 --- admitted the run with the lock's token: where a later one was admitted, connections of an earlier one are ended.
 
+local answers = require "native.answers"
 local fail = require "native.fail"
 local native = require "native.lock"
 local options = require "deploy.options"
@@ -26,6 +27,12 @@ M.LEASE = LEASE
 --- @field hosts Host[]   whose changes it is for
 --- @field lease number   ms
 --- @field of_project? boolean  the project's own
+
+-- What keepers of locks answer.
+local TAKEN = { claim = "number", token = "number", identity = "string", free_ms = "number", replaced = "table?" }
+local HOLDER = { id = "string", owner = "string", message = "string", run = "string", ci_url = "string",
+  age_ms = "number?" }
+local STATUS = { waiting = "table", holder = "table?" }
 
 local places, by_key = {}, {}
 
@@ -100,6 +107,30 @@ function M.keeper(host)
   return keeper
 end
 
+--- Who has a lock, and who waits for it.
+--- @async
+--- @param place LockPlace
+--- @return { holder: table?, waiting: table[] }
+function M.status(place)
+  local said = M.keeper(place.host):call("lock.status", { name = place.name })
+  answers.object(said, STATUS, "lock.status", place.host.name)
+  if said.holder then answers.object(said.holder, HOLDER, "lock.status", place.host.name) end
+  answers.list(said.waiting, { owner = "string", message = "string" }, "lock.status", place.host.name)
+  return said
+end
+
+--- Ends a claim: `release` of one that was taken by hand, or `break` of anybody's. Raises `lock.not_found`.
+--- @async
+--- @param place LockPlace
+--- @param method "release"|"break"
+--- @param params { id?: string, by: table }
+--- @return table holder  whose it was
+function M.end_claim(place, method, params)
+  params.name = place.name
+  local ended = M.keeper(place.host):call("lock." .. method, params)
+  return answers.object(ended, HOLDER, "lock." .. method, place.host.name)
+end
+
 local CI_URLS = { "CI_JOB_URL", "BUILDKITE_BUILD_URL", "CIRCLE_BUILD_URL", "BUILD_URL" }
 
 --- The page of the CI job that runs this; "" outside of CI.
@@ -150,7 +181,8 @@ function M.holder_of(err)
   for name, value in pairs(err) do
     if type(name) == "string" and name:match("^holder_") then holder[name:sub(8)] = value end
   end
-  for _, name in ipairs { "owner", "message", "id", "run", "ci_url" } do holder[name] = holder[name] or "" end
+  for _, name in ipairs { "owner", "message", "id", "run", "ci_url" } do holder[name] = tostring(holder[name] or "") end
+  holder.age_ms = tonumber(holder.age_ms)
   return holder
 end
 
@@ -166,17 +198,26 @@ end
 --- @async
 --- @param patience number
 function Lock:acquire(patience)
-  local keeper_there = M.keeper(self.host)
-  local asked = task.now()
   local session = self.host.name ~= "local" and self.host:_session() or nil
-  local taken = keeper_there:call("lock.acquire", { name = self.place.name, claim = self.claim,
-    patience_ms = math.floor(patience), admit = session ~= nil })
-  self.free_ms, self.replaced, self.acquired = taken.free_ms, taken.replaced, task.now()
+  local asked = task.now()
+  local wish = { name = self.place.name, claim = self.claim, patience_ms = math.floor(patience),
+    admit = session ~= nil }
+  local taken, keeper_there
+  if session then
+    taken, keeper_there = self.host:_ask_agent("lock.acquire", wish)
+  else
+    keeper_there = M.keeper(self.host)
+    taken = keeper_there:call("lock.acquire", wish)
+  end
   self:_took(taken, keeper_there, session, asked)
+  self.free_ms, self.replaced, self.acquired = taken.free_ms, taken.replaced, task.now()
+  if self.replaced then answers.object(self.replaced, HOLDER, "lock.acquire", self.host.name) end
+  self.unfinished = taken.unfinished
   if patience > 0 then self:renew() end  -- it was asked long ago
 end
 
 function Lock:_took(taken, keeper_there, session, asked)
+  answers.object(taken, TAKEN, "lock.acquire", self.host.name)
   self.number, self.token, self.identity, self.keeper = taken.claim, taken.token, taken.identity, keeper_there
   self.renewed = asked
   if session then self.admitted[self.host.name] = session end
@@ -234,11 +275,13 @@ end
 
 --- Gives it back. An agent that is gone has done so.
 --- @async
-function Lock:release()
+--- @param tail? { run: string, rows: table }  rows of the journal that are to be stored before
+function Lock:release(tail)
   local alive = self.host.name == "local" or self.keeper:alive()
   if alive then
+    tail = tail or {}
     task.shielded(CALL_DEADLINE, "the deploy lock", function()
-      self.keeper:call("lock.release", { claim = self.number })
+      self.keeper:call("lock.release", { claim = self.number, run = tail.run, rows = tail.rows })
     end)
   end
 end

@@ -6,16 +6,20 @@ local command = require "deploy.command"
 local fail = require "native.fail"
 local files = require "native.files"
 local git = require "native.git"
-local lock_command = require "deploy.lock_command"
+local history_command = require "deploy.journal.history_command"
+local json = require "native.json"
+local lock_command = require "deploy.lock.command"
 local outcome = require "deploy.outcome"
+local releases = require "deploy.journal.releases"
 local report = require "native.report"
 local run_module = require "deploy.run"
 local task = require "native.task"
 local text = require "native.text"
+local unfinished = require "deploy.journal.unfinished"
 
 local M = {}
 
-local TAKE_OVER_DEADLINE = 60000  -- ms for making an unfinished run ours
+local BARE = "yes"  -- what --lock-wait is where no duration follows it
 local CLOSE_DEADLINE = 10000  -- ms for saying goodbye to hosts
 
 --- @class Request
@@ -31,7 +35,9 @@ local CLOSE_DEADLINE = 10000  -- ms for saying goodbye to hosts
 --- @field verbose boolean
 --- @field exit_code boolean   with a plan: 6 when changes are pending
 --- @field record string       with a plan: where the facts that it saw are written; "" for nowhere
---- @field lock_wait string     how long a lock that somebody else has is waited for; "" for not at all
+--- @field report string      where the run's page is written; "" for nowhere
+--- @field lock_wait string     how long a lock that somebody else has is waited for; "" for not at all, "yes" for as
+---   long as the recipe's own grammar says
 --- @field info table          user, host, actor, version: who runs this
 
 --- The journal; nil for a plan where there is none yet.
@@ -47,44 +53,8 @@ local function within(plan, fn)
   return fn()
 end
 
-local function unfinished_error(record)
-  local message = ("run %s (%s of %s) did not finish"):format(record.id, record.command, record.recipe)
-  return fail.make("journal.unfinished", message, {
-    run = record.id,
-    hint = ("finish it: deployrun %s --resume   or undo it: deployrun %s --abort"):format(record.recipe, record.recipe),
-  })
-end
-
---- The record of the run that --resume or --abort is about, owned by this process from here on.
-local function take_over(request, journal)
-  local record = journal:unfinished()
-  if not record then
-    fail.usage(("nothing to %s: no run is unfinished"):format(request.mode),
-      { hint = "deployrun history shows past runs" })
-  end
-  if record.recipe ~= request.info.recipe then
-    fail.usage(("run %s belongs to %s, not to %s"):format(record.id, record.recipe, request.info.recipe),
-      { hint = ("deployrun %s --%s"):format(record.recipe, request.mode) })
-  end
-  if record.recipe_hash ~= request.info.recipe_hash and not request.force then
-    fail.raise("recipe.changed", ("%s changed since run %s began"):format(request.info.recipe, record.id),
-      { hint = "bring it back to what it was, or say --force if the change does not matter to the steps" })
-  end
-  local undoing = false
-  for _, step in ipairs(record.steps) do
-    for _, entry in ipairs(step.tasks) do
-      if entry.state:match("^undo") or entry.state == "undone" then undoing = true end
-    end
-  end
-  if undoing and request.mode == "resume" then
-    fail.usage(("run %s was already being undone"):format(record.id),
-      { hint = ("deployrun %s --abort"):format(record.recipe) })
-  end
-  -- Whole or not at all: a signal that comes meanwhile is heard once the run is ours, and undoes it.
-  return task.shielded(TAKE_OVER_DEADLINE, "the journal", function()
-    return journal:take_over { run = record.id, mode = request.mode }
-  end)
-end
+--- Commands that every recipe has, unless it declares one of that name.
+local OWN = { [lock_command.NAME] = lock_command, [history_command.NAME] = history_command }
 
 --- The command and its parameters, by the recipe's own grammar where it has one.
 local function parse(request, registry, words)
@@ -93,64 +63,117 @@ local function parse(request, registry, words)
     return command.choose(registry, name), params
   end
   local name = words[1] and not words[1]:match("^%-") and table.remove(words, 1) or nil
-  local chosen = name == lock_command.NAME and not registry.by_name[name] and lock_command.new(request.info)
-    or command.choose(registry, name)
+  local own = not registry.by_name[name or ""] and OWN[name]
+  local chosen = own and own.new(request.info) or command.choose(registry, name)
   local params = command.parse(chosen, words)
   command.complete(chosen, params)
   return chosen, params
 end
 
 --- The locks of a run that executes this command.
-local function locks_of(request, name, params, run)
+local function locks_of(request, name, params, run, state)
+  if request.lock_wait == BARE then
+    fail.usage("--lock-wait: a duration is missing", { hint = "--lock-wait 10m" })
+  end
   local wait = request.lock_wait ~= "" and text.duration_option(request.lock_wait, "--lock-wait") or 0
   local message = ("%s %s"):format(request.info.recipe, name)
   if type(params.version) == "string" then message = ("%s %s"):format(message, params.version) end
   if request.mode ~= "run" then message = ("%s --%s"):format(message, request.mode) end
-  return require("deploy.locks").new { info = request.info, message = message, wait_ms = wait, run = run }
+  return require("deploy.lock.locks").new { info = request.info, message = message, wait_ms = wait, run = run,
+    state = state }
+end
+
+--- Goes on with an unfinished run, of this machine or of one that is gone.
+local function go_on(request, registry, name)
+  local journal = journal_of(request)
+  releases.keep_in(journal)
+  local state = require("deploy.journal.state").new(journal, request.mode)
+  local known = unfinished.find(request, journal, state)
+  local locks = locks_of(request, known.command, known.parameters, function() return journal.run or known.run end,
+    state)
+  local ok, record, chosen = pcall(function()
+    local taken = unfinished.take_over(request, journal, known, locks, name)
+    return taken, command.choose(registry, taken.command)
+  end)
+  if not ok then
+    task.shielded(CLOSE_DEADLINE, "the deploy lock", function() locks:close() end)
+    error(record, 0)
+  end
+  request.info.command, request.info.parameters = record.command, record.parameters
+  request.info.revision = record.revision
+  report.emit { type = "run.started", run = record.id, recipe = record.recipe, command = record.command,
+    parameters = record.parameters, mode = request.mode }
+  local run = run_module.new { journal = journal, info = request.info, params = record.parameters, record = record,
+    mode = request.mode, localhost = require("deploy.host").localhost, locks = locks, began = request.began }
+  return run, run:execute(chosen.run), chosen
 end
 
 local function execute(request, registry)
   local words = request.words
   local name = not registry.line and words[1] and not words[1]:match("^%-") and table.remove(words, 1) or nil
-  if request.mode ~= "run" then
-    local journal = journal_of(request)
-    local record = take_over(request, journal)
-    if name and name ~= record.command then
-      fail.usage(("run %s executes `%s`, not `%s`"):format(record.id, record.command, name))
-    end
-    local chosen = command.choose(registry, record.command)
-    report.emit { type = "run.started", run = record.id, recipe = record.recipe, command = record.command,
-      parameters = record.parameters, mode = request.mode }
-    local locks = locks_of(request, record.command, record.parameters, function() return record.id end)
-    local run = run_module.new { journal = journal, info = request.info, params = record.parameters, record = record,
-      mode = request.mode, localhost = require("deploy.host").localhost, locks = locks }
-    return run, run:execute(chosen.run), chosen
-  end
+  if request.mode ~= "run" then return go_on(request, registry, name) end
   if name then table.insert(words, 1, name) end
   local chosen, params = parse(request, registry, words)
   local journal
-  if not chosen.reads then
+  local reads = chosen.reads
+  if type(reads) == "function" then reads = reads(params) end
+  if not reads then
     journal = journal_of(request)
-    local record = journal and journal:unfinished()
-    if record and not (record.owner and record.owner.alive) then error(unfinished_error(record), 0) end
+    if journal then
+      releases.keep_in(journal)
+      unfinished.check(request, journal)
+    end
     request.info.command, request.info.parameters = chosen.name, params
     local known, revision = pcall(git.revision)
     request.info.revision = known and revision or ""
   end
-  local run
-  local locks = not chosen.reads and not request.plan
-    and locks_of(request, chosen.name, params, function() return run.id or "" end) or nil
+  local run, locks
+  if not reads and not request.plan then
+    local state = require("deploy.journal.state").new(journal, "run")
+    locks = locks_of(request, chosen.name, params, function() return run.id or "" end, state)
+  end
   run = run_module.new { journal = not request.plan and journal or nil, info = request.info, params = params,
-    mode = "run", localhost = require("deploy.host").localhost, plan = request.planned, locks = locks }
+    mode = "run", localhost = require("deploy.host").localhost, plan = request.planned, locks = locks,
+    began = request.began }
   return run, run:execute(chosen.run), chosen
 end
 
-local function hint_for(request, result)
-  if result.state ~= "needs_person" then return end
-  report.emit { type = "log", level = "error", message = "left for a person to look at:" }
-  for _, line in ipairs(result.left or {}) do report.emit { type = "log", level = "error", message = "  " .. line } end
-  report.emit { type = "log", level = "error",
-    message = ("then: deployrun %s --abort tries the rest again"):format(request.recipe) }
+--- Writes the page of this invocation, where one is wanted.
+local function write_page(request)
+  if (request.report or "") == "" then return end
+  local ok, err = pcall(task.shielded, CLOSE_DEADLINE, "the report", function()
+    local events, left_out = report.collected()
+    local page = require("report.page").html(require("report.story").of(events or {}, left_out))
+    files.write(request.report, page, { mode = "0600" })
+  end)
+  if ok then
+    report.emit { type = "log", level = "info", message = "report: " .. request.report }
+  else
+    report.emit { type = "log", level = "warn", message = "no report: " .. fail.normal(err).message }
+  end
+end
+
+--- Tells whoever the recipe names how a run went.
+local function notify(request, chosen, run, result, ms)
+  local declared = package.loaded["deploy.notify"]
+  if not declared or not run or not run.id or result.state == "unchanged" then return end
+  local event, also = declared.event_of(chosen and chosen.name or "", result)
+  declared.tell(event, also, function(as)
+    return declared.message(as, request.info, { run = run.id, state = result.state, error = result.error, ms = ms })
+  end)
+end
+
+--- What a failure means, beside its error; a defect of the explanation must not hide what failed.
+local function explain(request, run, result)
+  if request.planned or not run or not run.id or not result.error then return end
+  if result.state ~= "failed_undone" and result.state ~= "needs_person" then return end
+  pcall(function() require("doctor.afterwards").tell(result.error) end)
+end
+
+--- What a run that waits for a person leaves to do, and what is typed then.
+local function left_of(request, result)
+  if result.state ~= "needs_person" then return nil, nil end
+  return json.array(result.left or {}), { ("deployrun %s --%s"):format(request.recipe, result.next or "abort") }
 end
 
 --- `print` of a recipe: through the reporter, where secrets are masked and control sequences taken out.
@@ -193,6 +216,17 @@ local function tell_help(request)
   return 0
 end
 
+--- `--lock-wait`, with a duration or without one, for a grammar that has it as a flag.
+local function give_back_lock_wait(request, at)
+  if request.lock_wait == "" then return end
+  table.insert(request.words, at, "--lock-wait")
+  if request.lock_wait ~= BARE then
+    local ms = text.duration_option(request.lock_wait, "--lock-wait")
+    table.insert(request.words, at + 1, ("--lock-wait-timeout=%d"):format(math.ceil(ms / 1000)))
+  end
+  request.lock_wait = ""
+end
+
 --- What of our own options means something to a recipe's grammar as well.
 local function give_back(request)
   local at = #request.words + 1
@@ -201,6 +235,7 @@ local function give_back(request)
   end
   if at == 1 then return end
   if request.force and request.mode == "run" then table.insert(request.words, at, "--force") end
+  if request.mode == "run" then give_back_lock_wait(request, at) end
   if request.quiet then table.insert(request.words, at, "--quiet") end
   if request.verbose then table.insert(request.words, at, "--verbose") end
 end
@@ -225,6 +260,7 @@ end
 function M.main(request)
   if request.help or wants_help(request) then return tell_help(request) end
   local began = task.now()
+  request.began = began
   local run, result, chosen
   local ok, err = pcall(function()
     rawset(_G, "print", recipe_print)
@@ -247,6 +283,9 @@ function M.main(request)
     result = { state = task.cancellation() and "cancelled" or "failed_undone", error = fail.normal(err) }
   end
   if result.state == "cancelled" and task.cancellation() then result.error = task.cancellation() end
+  explain(request, run, result)
+  local observe = package.loaded["deploy.observe"]
+  if observe then pcall(task.shielded, CLOSE_DEADLINE, "observers", observe.finish) end
   pcall(task.shielded, CLOSE_DEADLINE, "closing connections", function() require("deploy.host").close_all() end)
   local code
   if request.planned then
@@ -255,11 +294,13 @@ function M.main(request)
     code = outcome.exit_code(result)
   end
   if result.error then report.emit { type = "error", error = result.error } end
-  hint_for(request, result)
   if run and run.id then
-    report.emit { type = "run.finished", run = run.id, state = result.state, exit_code = code,
-      command = chosen and chosen.name, ms = math.floor(task.now() - began + 0.5) }
+    local left, next_words = left_of(request, result)
+    report.emit { type = "run.finished", run = run.id, state = result.state, exit_code = code, left = left,
+      next = next_words, command = chosen and chosen.name, ms = math.floor(task.now() - began + 0.5) }
   end
+  notify(request, chosen, run, result, task.now() - began)
+  write_page(request)
   return code
 end
 

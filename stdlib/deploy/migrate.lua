@@ -3,12 +3,13 @@
 --- that a failure, a time-out and a kill at any point end with the snapshot's content and the old version, by this
 --- process or by another one. What each step does is deploy/migrate/'s; why it is so, docs/sqlite.md's.
 
+local back = require "deploy.migrate.back"
 local command = require "deploy.migrate.command"
 local database_module = require "deploy.migrate.database"
 local door = require "native.door"
 local fail = require "native.fail"
 local options_module = require "deploy.migrate.options"
-local pick = require "deploy.pick"
+local pick = require "deploy.app.pick"
 local report = require "native.report"
 local text = require "native.text"
 local traffic = require "deploy.migrate.traffic"
@@ -21,6 +22,7 @@ Migration.__index = Migration
 local STEPS = {
   look = "look for pending migrations", check = "check the database", hold = "hold traffic",
   snapshot = "take a snapshot of the database", migrate = "migrate the database", release = "release traffic",
+  tidy = "let go of old snapshots",
 }
 
 --- @class Migration
@@ -49,10 +51,28 @@ function M.new(app, options)
   return setmetatable({ app = app, settings = settings, host = settings.host }, Migration)
 end
 
+--- The database of an app that migrates by itself or not at all: what a restore has to know of it. Raises `usage`.
+--- @param app App
+--- @param options { database: string|{ path: string }, role?: string, on?: Host, env?: table }
+--- @return Migration
+function M._of_none(app, options)
+  local made = M.new(app, { database = options.database, role = options.role, on = options.on, env = options.env,
+    command = {}, traffic = "held" })
+  made.settings.command = nil
+  return made
+end
+
 --- The same one as long as this process lives.
 function Migration:_database(reader)
   self._known = self._known or database_module.new(self.settings, reader)
   return self._known
+end
+
+--- The image of a version: an app that pins its images knows it by digest.
+function Migration:_image(version)
+  local settings = self.settings
+  if self.app.pinned_image then return self.app:pinned_image(settings.role, self._release) end
+  return self.app:image(version)
 end
 
 --- What a command is run with. `again`: an earlier attempt of the step may have begun.
@@ -60,7 +80,8 @@ function Migration:_place(run, before, asked, what)
   local settings = self.settings
   local record = run.steps[#run.steps].tasks[self.host.name]
   return { app = self.app, host = self.host, role = settings.role, version = asked.version, tag = asked.tag,
-    what = what, env = settings.env, again = record ~= nil and (record.attempt or 0) > 1,
+    what = what, env = settings.env, before = before, release = self._release,
+    again = record ~= nil and (record.attempt or 0) > 1,
     serving = pick.current(before, settings.role) }
 end
 
@@ -68,7 +89,7 @@ local function tag_of(version, image) return ("%s-%s"):format(version, image.id:
 
 --- Looks whether anything is to be done: one question to the database where this image has migrated it before.
 function Migration:_look(run, before, version)
-  local found = self.host.docker:inspect_image(self.app:image(version))
+  local found = self.host.docker:inspect_image(self:_image(version))
   local serving = pick.current(before, self.settings.role)
   -- In a plan, the new image is not there.
   local asked = { version = version, tag = tag_of(version, found), reader = serving and serving.image or found.id,
@@ -89,7 +110,7 @@ end
 
 --- The container of the question goes.
 function Migration:_unask(run, before, version)
-  local found = try(self.host.docker.inspect_image, self.host.docker, self.app:image(version))
+  local found = try(self.host.docker.inspect_image, self.host.docker, self:_image(version))
   if not found then return end
   local asked = { version = version, tag = tag_of(version, found) }
   command.finish("image", self:_place(run, before, asked, "pending"), self.settings.pending)
@@ -141,6 +162,7 @@ end
 function Migration:_migrate(run, before, asked)
   local settings, database = self.settings, self:_database(asked.reader)
   local place = self:_place(run, before, asked)
+  if place.again and self.app.let_end then self.app:let_end(self.host, asked.version, before, 0) end
   if place.again and asked.exists then
     if database:was_migrated(asked.tag) then return { unchanged = true } end
     if settings.where ~= "image" then
@@ -159,6 +181,8 @@ end
 --- Takes a migration back: whatever still runs of it is ended, then the content is the snapshot's.
 function Migration:_unmigrate(run, before, asked)
   local settings, database = self.settings, self:_database(asked.reader)
+  -- Where Compose makes the container of a migration, it may come only now.
+  if self.app.let_end then self.app:let_end(self.host, asked.version, before, 0) end
   command.finish(settings.where, self:_place(run, before, asked), settings.command)
   if not asked.exists then return database.place:remove() end
   if self:_may_restore(run) then database:restore(asked.tag) end
@@ -166,7 +190,12 @@ end
 
 function Migration:_step_of_snapshot(run, asked)
   run:step(STEPS.snapshot, {
-    on = self.host, run = function() return self:_database(asked.reader):take_snapshot(asked.tag) end,
+    on = self.host,
+    run = function()
+      local database = self:_database(asked.reader)
+      if self.settings.traffic == "held" then traffic.refuse_others(self.host, database.place) end
+      return database:take_snapshot(asked.tag)
+    end,
     undo = function() self:_unsnapshot(run, asked) end,
   })
 end
@@ -177,8 +206,14 @@ end
 --- @param run Run
 --- @param seen table<string, Look>  what `app:look` found, by host name, before the run changed anything
 --- @param version string
-function Migration:run(run, seen, version)
+--- @param given? { release?: table, hold?: fun() }  release: what the version is made of, of an app that says more of
+---   that than its name; hold: with `traffic = "held"`, the step after which nobody writes
+function Migration:run(run, seen, version, given)
   local host, before, settings = self.host, seen[self.host.name], self.settings
+  local function hold()
+    if given and given.hold then given.hold() end
+  end
+  self._release = given and given.release
   local asked = run:step(STEPS.look, {
     on = host, run = function() return self:_look(run, before, version) end,
     undo = function(_, found) self:_unlook(run, before, version, found) end,
@@ -186,6 +221,7 @@ function Migration:run(run, seen, version)
   self._asked = asked
   if not asked.pending then
     self:_database(asked.reader):close()
+    hold()
     return
   end
   local snapshot = asked.exists and settings.snapshot
@@ -195,7 +231,9 @@ function Migration:run(run, seen, version)
     })
   end
   if snapshot == "before" then self:_step_of_snapshot(run, asked) end
-  if settings.traffic ~= "online" then
+  if settings.traffic == "held" then
+    hold()
+  elseif settings.traffic ~= "online" then
     run:step(STEPS.hold, {
       on = host, run = function() return self:_hold(before, asked) end,
       undo = function() traffic.give_back(self.app, host, before) end,
@@ -215,7 +253,8 @@ end
 --- @param before Look
 function Migration:unswitch(host, before)
   local asked = self._asked
-  local holds = asked and asked.pending and self.settings.traffic ~= "online" and host.name == self.host.name
+  local holds = asked and asked.pending and (self.settings.traffic ~= "online" or asked.tags)
+    and host.name == self.host.name
   if not holds then self.app:unswitch(host, before) end
 end
 
@@ -227,12 +266,12 @@ end
 function Migration:release(run, seen)
   local host, asked = self.host, self._asked
   if not asked or not asked.pending then return end
-  run:step(STEPS.release, {
+  run:step(self.settings.traffic == "held" and STEPS.tidy or STEPS.release, {
     on = host, final = true, on_failure = "finish", retries = 3,
     run = function()
       local database = self:_database(asked.reader)
-      traffic.release(self.app, host, seen[host.name])
-      if not door.is_kept() then database:let_go_of_old_snapshots() end
+      if self.settings.traffic ~= "held" then traffic.release(self.app, host, seen[host.name]) end
+      if not door.is_kept() then database:let_go_of_old_snapshots(asked.tags) end
       database:close()
     end,
   })
@@ -254,5 +293,7 @@ function Migration:tell_rollback(run, before, version)
   run:log(words:format(self.host.name, newest.tag, newest.done_at, version, database:snapshot_path(newest.tag)))
   return { note = "migrated by " .. newest.tag, unchanged = true }
 end
+
+back.extend(Migration)
 
 return M

@@ -23,7 +23,8 @@ end
 --- @return integer
 function M.exit_code(outcome)
   local state, err = outcome.state, outcome.error
-  if state == "done" or state == "aborted" then return M.DONE end
+  if state == "done" then return err and M.FAILED or M.DONE end
+  if state == "aborted" then return M.DONE end
   if state == "needs_person" then return M.NEEDS_PERSON end
   if state == "cancelled" then return SIGNALS[err and err.signal or 2] or 130 end
   if not err then return M.FAILED end

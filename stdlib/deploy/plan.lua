@@ -275,6 +275,23 @@ function faces.proxy(self, call, proxy, host, ...)
   return result
 end
 
+--- What Compose would make: its commands are told one by one, the containers of an `up` are there afterwards.
+function faces.compose(self, call, project, host, services, ...)
+  local result = call.make(project, host, services, ...)
+  if call.name == "begin" then
+    local options = select(2, ...)
+    self:_world(host.name).engine:appear({ name = options.name, image = project.containers[1].image, labels = {} },
+      "running")
+  end
+  if call.name ~= "up" and call.name ~= "create" then return result end
+  local wanted, state = {}, call.name == "up" and "running" or "created"
+  for _, name in ipairs(services) do wanted[name] = true end
+  for _, one in ipairs(project.containers) do
+    if wanted[one.service] then self:_world(host.name).engine:appear(one, state) end
+  end
+  return result
+end
+
 --- Where reads come from.
 --- @param call DoorCall
 --- @param object table?

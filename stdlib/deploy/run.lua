@@ -5,6 +5,7 @@ local fail = require "native.fail"
 local report = require "native.report"
 local step_module = require "deploy.step"
 local task = require "native.task"
+local text = require "native.text"
 local undo = require "deploy.undo"
 
 local Run = {}
@@ -20,18 +21,19 @@ local FINAL_DEADLINE = 3600000  -- ms for a final step, which a cancellation doe
 --- @field params table  the command's parameters; each is also a field of the run
 --- @field step fun(self: Run, name: string, options: StepOptions): table
 --- @field once fun(self: Run, name: string, fn: fun(): any): any
+--- @field began fun(self: Run): integer  seconds since 1970
 
 --- Raised inside the recipe to leave it once an abort has replayed all that was recorded.
 local REPLAYED = {}
 
 --- @param context { journal: table?, info: table, params: table, record: table?, mode: string, localhost: Host,
----        plan: table?, locks: Locks? }
+---        plan: table?, locks: Locks?, began: number? }
 ---        `mode`: "run", "resume", "abort"; `record`: what the journal holds of the run (not with "run");
 ---        no journal: a command that only reads; `plan`: changes are recorded there, not made (deploy/plan.lua)
 --- @return Run
 function M.new(context)
   local run = { params = context.params, steps = {}, id = context.record and context.record.id, changing = false }
-  run._context = context
+  run._context, run._began, run._invoked = context, os.time(), context.began or task.now()
   return setmetatable(run, {
     __index = function(self, key)
       if Run[key] then return Run[key] end
@@ -52,6 +54,13 @@ function Run:_begin()
   self.id = context.locks and context.locks:wait_for_journal(begin) or begin()
   report.emit { type = "run.started", run = self.id, recipe = context.info.recipe, command = context.info.command,
     parameters = context.params }
+  local notify = package.loaded["deploy.notify"]
+  if notify then
+    -- Beside the run: nobody waits for somebody else's webhook.
+    task.spawn(function()
+      notify.tell("start", nil, function(as) return notify.message(as, context.info, { run = self.id }) end)
+    end, { name = "notification of the start", observed = true })
+  end
 end
 
 function Run:_append(row)
@@ -129,24 +138,26 @@ local function results_of(step)
   })
 end
 
---- Executes a step. A final one goes on although the run is cancelled: nothing could bring back what it lets go.
-local function execute(self, step)
-  if not step.options.final then return step_module.execute(self, step) end
-  self._final = true
-  task.shielded(FINAL_DEADLINE, step.name, function() step_module.execute(self, step) end)
-  if task.cancellation() then
-    report.emit { type = "log", level = "warn", step = step.name,
-      message = ("%s: too late, %q cannot be undone and was finished"):format(task.cancellation().message, step.name) }
-  end
-end
-
 --- Executes a step under the run's locks, if it has any.
 local function locked(self, step)
   local locks = self._context.locks
-  local function work() execute(self, step) end
+  local function work() step_module.execute(self, step) end
   if not locks then return work() end
   if not step.options.reads then return locks:within(work) end
   locks:hold_beside(step.hosts, work, function() step.tasks = {} end)
+end
+
+--- Executes a step. A final one goes on although the run is cancelled, the locks' own task below it included: nothing
+--- could bring back what it lets go.
+local function execute(self, step)
+  if not step.options.final then return locked(self, step) end
+  self._final = true
+  task.shielded(FINAL_DEADLINE, step.name, function() locked(self, step) end)
+  if task.cancellation() and not self._told_too_late then
+    self._told_too_late = true
+    report.emit { type = "log", level = "warn", step = step.name,
+      message = ("%s: too late, %q cannot be undone and was finished"):format(task.cancellation().message, step.name) }
+  end
 end
 
 --- Runs a step on its hosts and returns what each task returned, by host or host name. Raises when it failed.
@@ -192,7 +203,7 @@ function Run:step(name, declaration)
     where = step.where }
   local began = task.now()
   if context.plan then context.plan:begin_step(name, declaration, step.hosts) end
-  local ok, err = pcall(locked, self, step)
+  local ok, err = pcall(execute, self, step)
   if context.plan then context.plan:end_step() end
   self:_report { type = "step.finished", step = name, state = ok and "done" or "failed",
     ms = math.floor(task.now() - began + 0.5) }
@@ -214,6 +225,28 @@ function Run:once(name, fn)
   self:_post { type = "once", name = name, value = value }
   return value
 end
+
+--- When the run began, by the operator's clock, also where another process goes on with it.
+--- @return integer seconds  since 1970
+function Run:began()
+  local record = self._context.record
+  return record and math.floor(record.started / 1000) or rawget(self, "_began")
+end
+
+--- What comes once all is done and nothing is undone any more: telling somebody, a hook. A signal does not end it;
+--- where it fails the run stays done, and the exit code is 1.
+--- @async
+--- @param name string
+--- @param fn fun()
+function Run:afterwards(name, fn)
+  if self._context.mode == "abort" then return end
+  local ok, err = pcall(task.shielded, FINAL_DEADLINE, name, fn)
+  if not ok then self._late = self._late or fail.normal(err) end
+end
+
+--- How long this process has been at it, for people: "1.3 s".
+--- @return string
+function Run:elapsed() return text.format_duration(math.floor(task.now() - self._invoked + 0.5)) end
 
 --- Says something to whoever watches.
 --- @param message string
@@ -264,7 +297,7 @@ end
 --- Executes the command's function and settles the run: done, or undone, or waiting for a person.
 --- @async
 --- @param fn fun(run: Run)
---- @return { state: string, error: table?, left: string[]?, changed: boolean }
+--- @return { state: string, error: table?, left: string[]?, next: string?, changed: boolean }
 function Run:execute(fn)
   local ok, result = pcall(self._settle, self, fn)
   local locks = self._context.locks
@@ -289,7 +322,7 @@ function Run:_settle(fn)
   end
   if ok then
     finish(self, "done")
-    return { state = "done" }
+    return { state = "done", error = self._late, changed = self.changing }
   end
   err = fail.normal(err)
   local plan = self._context.plan
@@ -304,7 +337,7 @@ function Run:_settle(fn)
   if self._final then
     local left = { "the last step is not finished: --resume finishes it" }
     finish(self, "needs_person", { left = left })
-    return { state = "needs_person", error = err, left = left, changed = changed }
+    return { state = "needs_person", error = err, left = left, next = "resume", changed = changed }
   end
   local failures, left = undo_all(self)
   if #failures > 0 then

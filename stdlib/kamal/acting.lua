@@ -3,29 +3,35 @@
 local accessories = require "kamal.accessories"
 local audit = require "kamal.audit"
 local boot = require "kamal.boot"
+local boot_config = require "kamal.boot_config"
+local bootstrap = require "kamal.bootstrap"
+local building = require "kamal.building"
 local current = require "kamal.current"
 local deploying = require "kamal.deploying"
 local fail = require "native.fail"
+local hooks = require "kamal.hooks"
 local lock = require "kamal.lock"
 local naming = require "kamal.naming"
 local proxy = require "kamal.proxy"
 local proxy_args = require "kamal.proxy_args"
+local proxy_files = require "kamal.proxy_files"
 local prune = require "kamal.prune"
+local registry = require "kamal.registry"
+local removing = require "kamal.removing"
 local report = require "native.report"
+local stopping = require "deploy.stopping"
+local upgrading = require "kamal.upgrading"
 
 --- By command: what it does.
 --- @type table<string, fun(project: KamalProject, run: Run)>
 local M = {}
 
-local function confirmed(project, question)
-  if project.options.confirmed or require("native.door").is_kept() then return end
-  fail.usage(question .. " Say --confirmed (-y) if you are sure.")
-end
+local confirmed = removing.confirmed
 
 --- One step on some hosts with the deploy lock held.
-local function locked_step(run, project, name, hosts, fn, rolling)
+local function locked_step(run, project, name, hosts, fn)
   deploying.locked(run, project, project.options.version or "", function()
-    run:step(name, { on = hosts, run = fn, rolling = rolling })
+    run:step(name, { on = hosts, run = fn })
   end)
 end
 
@@ -33,57 +39,57 @@ for _, kind in ipairs { "setup", "deploy", "redeploy" } do
   M[kind] = function(project, run) deploying.deploy(run, project, kind) end
 end
 M["rollback"] = function(project, run) deploying.rollback(run, project) end
+M["build deliver"] = function(project, run)
+  hooks.once(run, project, "pre-connect")
+  local version = run:once("version", function() return project.config:version() end)
+  building.push(run, project, version)
+  deploying.pull(run, project, version)
+end
 M["build pull"] = function(project, run) deploying.pull(run, project, project.config:version()) end
 
 -- app
 
-local function each_role(project, host, fn)
-  local look = current.look(project, host)
-  for _, role in ipairs(project:roles_on(host)) do fn(role, look.roles[role.name], look) end
-end
+M["app boot"] = function(project, run) deploying.boot(run, project) end
 
 M["app stop"] = function(project, run)
-  locked_step(run, project, "stop the app", project.app_hosts, function(host)
-    each_role(project, host, function(role, own, look)
-      local service = naming.prefix(project.config, role)
-      if role.proxy and look.routes[service] then boot.proxy(host, { "kamal-proxy", "remove", service }) end
-      audit.record(project, host, "Stopped app", role)
-      if own.current then host.docker:stop(own.current.id, boot.stop_timeout(project, role)) end
-    end)
-  end)
+  locked_step(run, project, "stop the app", project.app_hosts, function(host) removing.stop_app(project, host) end)
 end
 
 M["app start"] = function(project, run)
   local version = project.config:version()
   locked_step(run, project, "start the app", project.app_hosts, function(host)
+    proxy_files.upload(project, host, version)
     for _, role in ipairs(project:roles_on(host)) do
       local name = naming.container(project.config, role, version)
       audit.record(project, host, "Started app version " .. version, role)
-      host.docker:start(name)
+      stopping.wake(host, name, boot.stop_timeout(project, role) or boot.STOP)
       if role.proxy then
-        boot.proxy(host, proxy_args.deploy(project.config, role.proxy, { service = naming.prefix(project.config, role),
-          target = host.docker:inspect(name).id:sub(1, 12), version = version, role = role.name }))
+        boot.proxy(project, host, proxy_args.deploy(project.config, role.proxy, {
+          service = naming.prefix(project.config, role), target = host.docker:inspect(name).id:sub(1, 12),
+          version = version, role = role.name }))
       end
     end
   end)
 end
 
-local function maintenance(project, run, name, argv_of)
+local function maintenance(project, run, name, fn)
   locked_step(run, project, name, project.proxy_hosts, function(host)
     for _, role in ipairs(project:roles_on(host)) do
-      if role.proxy then boot.proxy(host, argv_of(naming.prefix(project.config, role))) end
+      if role.proxy then fn(host, naming.prefix(project.config, role)) end
     end
   end)
 end
 
 M["app live"] = function(project, run)
-  maintenance(project, run, "end the maintenance", function(service) return { "kamal-proxy", "resume", service } end)
+  maintenance(project, run, "end the maintenance", function(host, service) boot.live(project, host, service) end)
 end
 
 M["app maintenance"] = function(project, run)
   local given = { drain_timeout = project.options.drain_timeout or project.config.drain_timeout,
     message = project.options.message }
-  maintenance(project, run, "answer 503", function(service) return proxy_args.stop(service, given) end)
+  maintenance(project, run, "answer 503", function(host, service)
+    boot.proxy(project, host, proxy_args.stop(service, given))
+  end)
 end
 
 M["app stale_containers"] = function(project, run)
@@ -99,16 +105,33 @@ M["proxy boot"] = function(project, run)
   locked_step(run, project, "boot the proxy", project.proxy_hosts, function(host) return proxy.boot(project, host) end)
 end
 
+M["proxy boot_config"] = boot_config.command
+
 M["proxy reboot"] = function(project, run)
   confirmed(project, "This will cause a brief outage on each host.")
-  locked_step(run, project, "reboot the proxy", project.proxy_hosts, function(host) proxy.reboot(project, host) end,
-    project.options.rolling and { limit = 1 } or nil)
+  local groups = { project.proxy_hosts }
+  if project.options.rolling then
+    for index, host in ipairs(project.proxy_hosts) do groups[index] = { host } end
+  end
+  deploying.locked(run, project, project.options.version or "", function()
+    for index, hosts in ipairs(groups) do
+      local part = #groups > 1 and ("%d of %d"):format(index, #groups) or nil
+      local hook = { locked = true, hosts = hosts, part = part }
+      hooks.once(run, project, "pre-proxy-reboot", hook)
+      run:step("reboot the proxy" .. (part and ", " .. part or ""), {
+        on = hosts,
+        run = function(host) proxy.reboot(project, host) end,
+        undo = function(host) proxy.unreboot(host) end,
+      })
+      hooks.once(run, project, "post-proxy-reboot", hook)
+    end
+  end)
 end
 
 M["proxy start"] = function(project, run)
   locked_step(run, project, "start the proxy", project.proxy_hosts, function(host)
     audit.record(project, host, "Started proxy")
-    host.docker:start(naming.PROXY_CONTAINER)
+    stopping.wake(host, naming.PROXY_CONTAINER, boot.STOP)
   end)
 end
 
@@ -128,13 +151,14 @@ end
 
 -- accessories
 
-local function of_accessories(project, run, name, fn)
+local function of_accessories(project, run, name, fn, undo)
   local wanted = project.arguments[1]
   local list = wanted == "all" and project.config.accessories or { project:accessory(wanted) }
   deploying.locked(run, project, "", function()
     for _, accessory in ipairs(list) do
       run:step(name:format(accessory.name), { on = project:accessory_hosts(accessory),
-        run = function(host) fn(project, host, accessory) end })
+        run = function(host) fn(project, host, accessory) end,
+        undo = undo and function(host) undo(project, host, accessory) end or nil })
     end
   end)
 end
@@ -146,7 +170,9 @@ M["accessory boot"] = function(project, run)
     for _, accessory in ipairs(list) do accessories.boot(run, project, accessory) end
   end)
 end
-M["accessory reboot"] = function(p, run) of_accessories(p, run, "reboot accessory %s", accessories.reboot) end
+M["accessory reboot"] = function(p, run)
+  of_accessories(p, run, "reboot accessory %s", accessories.reboot, accessories.unreboot)
+end
 M["accessory stop"] = function(p, run) of_accessories(p, run, "stop accessory %s", accessories.stop) end
 M["accessory start"] = function(p, run) of_accessories(p, run, "start accessory %s", accessories.start) end
 M["accessory restart"] = function(p, run)
@@ -155,11 +181,11 @@ M["accessory restart"] = function(p, run)
     accessories.start(...)
   end)
 end
-M["accessory remove"] = function(project, run)
-  confirmed(project, ("This will remove all containers, images and data directories for %s."):format(
-    project.arguments[1]))
-  of_accessories(project, run, "remove accessory %s", accessories.remove)
+M["accessory upload"] = function(p, run) of_accessories(p, run, "upload the files of %s", accessories.upload) end
+M["accessory directories"] = function(p, run)
+  of_accessories(p, run, "make the folders of %s", accessories.make_directories)
 end
+M["accessory pull_image"] = function(p, run) of_accessories(p, run, "pull the image of %s", accessories.pull) end
 
 -- prune
 
@@ -205,16 +231,13 @@ end
 
 -- server
 
-M["server bootstrap"] = function(project, run)
-  run:step("see to Docker", { on = project.hosts, reads = true, run = function(host)
-    local result = host:exec({ "docker", "-v" }, { check = false, reads = true })
-    if result.code ~= 0 then
-      fail.raise("kamal.docker", "Docker is not installed", { host = host.name,
-        hint = "install it (https://get.docker.com), or let `kamal server bootstrap` do it" })
-    end
-  end })
-  require("kamal.hooks").run(project, "docker-setup")
-end
+M["server bootstrap"] = function(project, run) bootstrap.run(run, project) end
 
+-- What has a file of its own
+for _, group in ipairs { building, registry, removing, upgrading } do
+  for name, command in pairs(group) do
+    if name:find(" ", 1, true) or name == "remove" or name == "upgrade" then M[name] = command end
+  end
+end
 
 return M

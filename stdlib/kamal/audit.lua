@@ -1,7 +1,9 @@
 --- Kamal's audit log on each server: a line per thing done, appended, read by `audit`.
 
+local door = require "native.door"
 local naming = require "kamal.naming"
 local process = require "native.process"
+local task = require "native.task"
 
 local M = {}
 
@@ -18,19 +20,26 @@ function M.performer()
   return performer
 end
 
---- Appends a line.
+--- Appends a line for each message, beside what the task does next: it ends once they are written.
 --- @async
 --- @param project KamalProject
 --- @param host Host
---- @param message string
+--- @param messages string|string[]
 --- @param role? KamalRole
-function M.record(project, host, message, role)
+function M.record(project, host, messages, role)
   local parts = { os.date("!%Y-%m-%dT%H:%M:%SZ"), M.performer() }
   if project.config.destination then parts[#parts + 1] = project.config.destination end
   if role then parts[#parts + 1] = role.name end
-  local line = ("[%s] %s"):format(table.concat(parts, "] ["), message)
-  host:exec({ "sh", "-c", 'mkdir -p .kamal && printf "%s\\n" "$1" >> "$2"', "sh", line,
-    naming.audit(project.config) })
+  local head, lines = table.concat(parts, "] ["), {}
+  for index, message in ipairs(type(messages) == "table" and messages or { messages }) do
+    lines[index] = ("[%s] %s"):format(head, message)
+  end
+  local function append()
+    host:exec({ "sh", "-c", 'mkdir -p .kamal && printf "%s\\n" "$1" >> "$2"', "sh", table.concat(lines, "\n"),
+      naming.audit(project.config) })
+  end
+  if door.is_kept() then return append() end  -- a plan tells what is done in its order
+  task.spawn(append, { name = "the audit log of " .. host.name })
 end
 
 --- The last 50 lines.

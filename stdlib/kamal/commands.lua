@@ -1,11 +1,6 @@
---- Every command of Kamal 2.12 with its flags, and what is added here: names, flags and words, no behaviour. `state`
---- says what of it is there: docs/kamal.md's table and the error of what is not come from here.
+--- Every command of Kamal 2.12 with its flags, and what is added here: names, flags and words, no behaviour.
 
 local M = {}
-
---- @class KamalCommand
---- @field state? "done"|"part"|"later"  "done" unless told
---- @field note? string                  what is missing, where it is not done
 
 local YES = { name = "confirmed", letter = "y", type = "boolean", default = false, help = "proceed without a question" }
 local ROLLING = { name = "rolling", type = "boolean", default = false, help = "one host at a time" }
@@ -73,12 +68,6 @@ local function named(fields)
   return out
 end
 
-local function later(fields, note)
-  fields = fields or {}
-  fields.state, fields.note = "later", note
-  return fields
-end
-
 -- Top level
 add("setup", "bring the servers up, boot accessories, deploy", { options = { SKIP_PUSH, NO_CACHE } })
 add("deploy", "ship the app", { options = { SKIP_PUSH, NO_CACHE } })
@@ -87,12 +76,10 @@ add("rollback", "go back to a version", { words = "[VERSION]", least = 0, most =
 add("details", "all containers")
 add("audit", "the audit log's last lines")
 add("config", "the resolved configuration, secrets left out")
-add("docs", "the configuration's documentation", later({ words = "[SECTION]", least = 0, most = 1 },
-  "docs/kamal.md has the table of keys; Kamal's own texts are at kamal-deploy.org"))
-add("init", "a configuration to begin with", later({ options = { { name = "bundle", type = "boolean" } } },
-  "write config/deploy.yml and .kamal/secrets by hand"))
+add("docs", "the configuration's keys, each with what it takes", { words = "[SECTION]", least = 0, most = 1 })
+add("init", "a configuration to begin with", { options = { { name = "bundle", type = "boolean" } } })
 add("remove", "remove proxy, app, accessories and the registry's session", { options = { YES } })
-add("upgrade", "from Kamal 1.x", later({ options = { YES, ROLLING } }, "upgrade to 2.0 with Kamal itself, once"))
+add("upgrade", "from Kamal 1.x: kamal-proxy in Traefik's place, accessories anew", { options = { YES, ROLLING } })
 add("version", "which Kamal this stands in for")
 
 -- app
@@ -131,8 +118,7 @@ add("accessory exec", "a command in an accessory", { words = "[NAME] [CMD...]", 
   options = { INTERACTIVE, REUSE, RAW } })
 add("accessory logs", "an accessory's log lines", named { options = LOGS })
 add("accessory remove", "remove container, image and data", named { options = { YES } })
-add("accessory upgrade", "from Kamal 1.x",
-  named(later({ options = { ROLLING, YES } }, "accessory reboot does the same")))
+add("accessory upgrade", "from Kamal 1.x: accessories anew, in Kamal's network", named { options = { ROLLING, YES } })
 add("accessory upload", "upload its files", named { hidden = true })
 add("accessory directories", "make its folders", named { hidden = true })
 add("accessory pull_image", "pull its image", named { hidden = true })
@@ -148,8 +134,8 @@ add("build pull", "pull onto the hosts")
 add("build create", "make the builder")
 add("build remove", "remove the builder")
 add("build details", "the builder")
-add("build dev", "build what lies in the folder", later({ options = {
-  { name = "output", default = "docker" }, NO_CACHE } }, "docker build does the same"))
+add("build dev", "build what lies in the folder", { options = {
+  { name = "output", default = "docker", help = "buildx's export type" }, NO_CACHE } })
 
 -- registry
 add("registry setup", "log in, or start the local registry", { options = { SKIP_LOCAL, SKIP_REMOTE } })
@@ -159,14 +145,14 @@ add("registry remove", "log out, or stop the local registry", { options = { SKIP
 
 -- proxy
 add("proxy boot", "boot the proxy")
-add("proxy boot_config", "how the proxy is run (deprecated)", later({ words = "<set|get|reset>", least = 1, most = 1,
-  options = {
+add("proxy boot_config", "how the proxy is run (deprecated: write proxy.run)", {
+  words = "<set|get|reset>", least = 1, most = 1, options = {
     { name = "publish", type = "boolean", default = true }, { name = "publish_host_ip", repeatable = true },
     { name = "http_port", type = "numeric", default = 80 }, { name = "https_port", type = "numeric", default = 443 },
     { name = "log_max_size", default = "10m" }, { name = "registry" }, { name = "repository" },
     { name = "image_version" }, { name = "metrics_port", type = "numeric" },
     { name = "debug", type = "boolean", default = false }, { name = "docker_options", type = "array" },
-  } }, "the files that it wrote are honoured; write proxy.run in deploy.yml instead"))
+  } })
 add("proxy reboot", "replace the proxy's container", { options = { ROLLING, YES } })
 add("proxy start", "start the proxy")
 add("proxy stop", "stop the proxy")
@@ -175,8 +161,7 @@ add("proxy details", "the proxy's container")
 add("proxy logs", "the proxy's log lines", { options = LOGS })
 add("proxy remove", "remove the proxy", { options = {
   { name = "force", type = "boolean", default = false, help = "although other apps use it" } } })
-add("proxy upgrade", "from Kamal 1.x", later({ options = { ROLLING, YES }, hidden = true },
-  "upgrade to 2.0 with Kamal itself, once"))
+add("proxy upgrade", "from Kamal 1.x: kamal-proxy in Traefik's place", { options = { ROLLING, YES }, hidden = true })
 add("proxy remove_container", "remove the proxy's container", { hidden = true })
 add("proxy remove_image", "remove the proxy's image", { hidden = true })
 add("proxy remove_proxy_directory", "remove the proxy's folder", { hidden = true })
@@ -203,9 +188,10 @@ add("secrets print", "all of them, for debugging")
 
 -- server
 add("server exec", "a command on the hosts", { words = "[CMD...]", least = 0, options = { INTERACTIVE, RAW } })
-add("server bootstrap", "see to Docker")
+add("server bootstrap", "install Docker where it is missing")
 
 -- What Kamal does not have
+add("doctor", "what keeps the project from being deployed or from serving", { ours = true })
 add("plan", "what a command would change", { words = "COMMAND …", least = 0, ours = true })
 
 return M

@@ -15,11 +15,13 @@ local M = {}
 --- @field image string
 --- @field cmd? string     as it is written: a shell splits it
 --- @field place? string   where the options stand, for errors
-
 local Run = {}
 Run.__index = Run
 
-function Run:_add(flag, value)
+--- Adds an option.
+--- @param flag string            without its dashes
+--- @param value? string|true     nil: a flag alone
+function Run:add(flag, value)
   self.options[#self.options + 1] = { flag = flag, value = value == nil and true or value }
 end
 
@@ -27,24 +29,26 @@ local function is_present(node) return not node:is_blank() end
 
 --- NAME=value; NAME alone where there is no value; false is a value.
 function Run:_pair(flag, name, node)
-  if node.value == false then return self:_add(flag, name .. "=false") end
-  self:_add(flag, is_present(node) and name .. "=" .. node.text or name)
+  if node.value == false then return self:add(flag, name .. "=false") end
+  self:add(flag, is_present(node) and name .. "=" .. node.text or name)
 end
 
 function Run:_logging(node)
   local driver, options = node and node:get("driver"), node and node:get("options")
   local has_driver, has_options = driver and is_present(driver), options and is_present(options)
-  if not has_driver and not has_options then return self:_add("log-opt", "max-size=10m") end
-  if driver and not driver:is_null() then self:_add("log-driver", driver.text) end
+  if not has_driver and not has_options then return self:add("log-opt", "max-size=10m") end
+  if driver and not driver:is_null() then self:add("log-driver", driver.text) end
   for _, name in ipairs(options and options.keys or {}) do self:_pair("log-opt", name, options:get(name)) end
 end
 
-function Run:_options(node)
+--- Adds what stands under an `options` key.
+--- @param node? ConfigNode
+function Run:add_options(node)
   for _, name in ipairs(node and node.keys or {}) do
     local value = node:get(name)
     if name ~= "restart" then
       for _, one in ipairs(value.kind == "list" and value.items or { value }) do
-        self:_add(name, one.value == true or one.text)
+        self:add(name, one.value == true or one.text)
       end
     end
   end
@@ -61,9 +65,16 @@ end
 
 local function text_of(node) return node and not node:is_null() and node.text or nil end
 
-local function new(image, cmd, place)
+--- A container without options.
+--- @param image string
+--- @param cmd? string
+--- @param place? string
+--- @return DockerRun
+function M.new(image, cmd, place)
   return setmetatable({ options = {}, image = image, cmd = cmd, place = place }, Run)
 end
+
+local new = M.new
 
 --- `path[:options]` of a role's assets; nil where it has none or gets no traffic.
 --- @param config KamalConfig
@@ -106,32 +117,32 @@ function M.app(config, role, host, given)
   local options = role.node and role.node:get("options")
   local name = naming.container(config, role, given.version)
   local run = new(naming.image(config, given.version), text_of(role.node and role.node:get("cmd")), role.place)
-  run:_add("detach")
-  run:_add("restart", restart_of(options))
-  run:_add("name", name)
-  run:_add("network", naming.NETWORK)
-  if given.hostname then run:_add("hostname", given.hostname) end
-  run:_add("env", "KAMAL_CONTAINER_NAME=" .. name)
-  run:_add("env", "KAMAL_VERSION=" .. given.version)
-  run:_add("env", "KAMAL_HOST=" .. host)
-  if config.destination then run:_add("env", "KAMAL_DESTINATION=" .. config.destination) end
+  run:add("detach")
+  run:add("restart", restart_of(options))
+  run:add("name", name)
+  run:add("network", naming.NETWORK)
+  if given.hostname then run:add("hostname", given.hostname) end
+  run:add("env", "KAMAL_CONTAINER_NAME=" .. name)
+  run:add("env", "KAMAL_VERSION=" .. given.version)
+  run:add("env", "KAMAL_HOST=" .. host)
+  if config.destination then run:add("env", "KAMAL_DESTINATION=" .. config.destination) end
   run:_env(config:env(role, host))
-  run:_add("env-file", naming.role_env(config, role))
+  run:add("env-file", naming.role_env(config, role))
   run:_logging(logging_of(config, role))
-  for _, volume in ipairs(config.volumes) do run:_add("volume", volume) end
+  for _, volume in ipairs(config.volumes) do run:add("volume", volume) end
   local assets, asset_options = M.assets(config, role)
   if assets then
     local volume = ("$PWD/%s:%s"):format(naming.assets(config, "volumes", role, given.version), assets)
-    run:_add("volume", asset_options and asset_options ~= "" and volume .. ":" .. asset_options or volume)
+    run:add("volume", asset_options and asset_options ~= "" and volume .. ":" .. asset_options or volume)
   end
   for _, label in ipairs(labels_of(config, role)) do
     if type(label[2]) == "table" then
       run:_pair("label", label[1], label[2])
     else
-      run:_add("label", label[2] and label[1] .. "=" .. label[2] or label[1])
+      run:add("label", label[2] and label[1] .. "=" .. label[2] or label[1])
     end
   end
-  run:_options(options)
+  run:add_options(options)
   return run
 end
 
@@ -139,25 +150,25 @@ end
 --- @param config KamalConfig
 --- @param role KamalRole
 --- @param host string
---- @param given { version: string, random: string, env?: table<string, string>, detach?: boolean }
+--- @param given { version: string, random?: string, name?: string, env?: table<string, string>, detach?: boolean }
 --- @return DockerRun
 function M.exec(config, role, host, given)
   local run = new(naming.image(config, given.version), nil, role.place)
-  run:_add(given.detach and "detach" or "rm")
-  run:_add("name", ("%s-exec-%s-%s"):format(naming.prefix(config, role), given.version, given.random))
-  run:_add("network", naming.NETWORK)
+  run:add(given.detach and "detach" or "rm")
+  run:add("name", given.name or ("%s-exec-%s-%s"):format(naming.prefix(config, role), given.version, given.random))
+  run:add("network", naming.NETWORK)
   run:_env(config:env(role, host))
-  run:_add("env-file", naming.role_env(config, role))
+  run:add("env-file", naming.role_env(config, role))
   local names = {}
   for name in pairs(given.env or {}) do names[#names + 1] = name end
   table.sort(names)
   for _, name in ipairs(names) do
     local value = given.env[name]
-    run:_add("env", value ~= "" and name .. "=" .. value or name)
+    run:add("env", value ~= "" and name .. "=" .. value or name)
   end
   run:_logging(logging_of(config, role))
-  for _, volume in ipairs(config.volumes) do run:_add("volume", volume) end
-  run:_options(role.node and role.node:get("options"))
+  for _, volume in ipairs(config.volumes) do run:add("volume", volume) end
+  run:add_options(role.node and role.node:get("options"))
   return run
 end
 
@@ -202,7 +213,7 @@ end
 
 function Run:_mount(path, to, options)
   local volume = (is_absolute(path) and path or "$PWD/" .. path) .. ":" .. to
-  self:_add("volume", options and options ~= "" and volume .. ":" .. options or volume)
+  self:add("volume", options and options ~= "" and volume .. ":" .. options or volume)
 end
 
 local function port_of(accessory)
@@ -219,68 +230,42 @@ function M.accessory(config, accessory, host)
   local node = accessory.node
   local options = node:get("options")
   local run = new(accessory.image, text_of(node:get("cmd")), accessory.place)
-  run:_add("name", accessory.service)
-  run:_add("detach")
-  run:_add("restart", restart_of(options))
-  run:_add("network", text_of(node:get("network")) or naming.NETWORK)
+  run:add("name", accessory.service)
+  run:add("detach")
+  run:add("restart", restart_of(options))
+  run:add("network", text_of(node:get("network")) or naming.NETWORK)
   run:_logging(config.root:get("logging"))
   local port = port_of(accessory)
-  if port then run:_add("publish", port) end
-  run:_add("env", "KAMAL_HOST=" .. host)
+  if port then run:add("publish", port) end
+  run:add("env", "KAMAL_HOST=" .. host)
   run:_env(config:accessory_env(accessory))
-  run:_add("env-file", naming.accessory_env(config, accessory))
-  for _, volume in ipairs(node:get("volumes") and node:get("volumes"):texts() or {}) do run:_add("volume", volume) end
+  run:add("env-file", naming.accessory_env(config, accessory))
+  for _, volume in ipairs(node:get("volumes") and node:get("volumes"):texts() or {}) do run:add("volume", volume) end
   for _, list in ipairs { M.accessory_files(accessory), M.accessory_directories(accessory) } do
     for _, one in ipairs(list) do run:_mount(one.path, one.to, one.options) end
   end
-  run:_add("label", "service=" .. accessory.service)
+  run:add("label", "service=" .. accessory.service)
   local labels = node:get("labels")
   for _, name in ipairs(labels and labels.keys or {}) do run:_pair("label", name, labels:get(name)) end
-  run:_options(options)
+  run:add_options(options)
   return run
 end
 
-local function bracketed(ip) return ip:find(":", 1, true) and ip:sub(1, 1) ~= "[" and "[" .. ip .. "]" or ip end
-
---- The proxy's container on a host, by `proxy.run` where something there says it, else by Kamal's defaults.
+--- A throw-away container of an accessory for a command.
 --- @param config KamalConfig
---- @param host string
+--- @param accessory KamalAccessory
 --- @return DockerRun
-function M.proxy(config, host)
-  local found = config:proxy_runs(host)[1]
-  local node = found and found.node or document.map()
-  local function value(key, default)
-    local one = node:get(key)
-    if one == nil then return default end
-    return one.value
+function M.accessory_exec(config, accessory)
+  local node = accessory.node
+  local run = new(accessory.image, nil, accessory.place)
+  run:add("rm")
+  run:add("network", text_of(node:get("network")) or naming.NETWORK)
+  run:_env(config:accessory_env(accessory))
+  run:add("env-file", naming.accessory_env(config, accessory))
+  for _, volume in ipairs(node:get("volumes") and node:get("volumes"):texts() or {}) do run:add("volume", volume) end
+  for _, list in ipairs { M.accessory_files(accessory), M.accessory_directories(accessory) } do
+    for _, one in ipairs(list) do run:_mount(one.path, one.to, one.options) end
   end
-  local registry, version = text_of(node:get("registry")), text_of(node:get("version")) or naming.PROXY_VERSION
-  local repository = text_of(node:get("repository")) or "basecamp/kamal-proxy"
-  local metrics = value("metrics_port")
-  local cmd
-  if found then
-    cmd = "kamal-proxy run" .. (value("debug") == true and " --debug" or "")
-      .. (metrics and (" --metrics-port %d"):format(metrics) or "")
-  end
-  local run = new(("%s%s:%s"):format(registry and registry .. "/" or "", repository, version), cmd)
-  run:_add("name", naming.PROXY_CONTAINER)
-  run:_add("network", naming.NETWORK)
-  run:_add("detach")
-  run:_add("restart", "unless-stopped")
-  run:_add("volume", "kamal-proxy-config:/home/kamal-proxy/.config/kamal-proxy")
-  run:_add("volume", "$PWD/.kamal/proxy/apps-config:" .. naming.APPS_CONFIG)
-  if value("publish", true) ~= false then
-    local ips = node:get("bind_ips") and node:get("bind_ips"):texts() or { "" }
-    for _, ip in ipairs(ips) do
-      local address = ip ~= "" and bracketed(ip) .. ":" or ""
-      run:_add("publish", ("%s%d:80"):format(address, value("http_port", 80)))
-      run:_add("publish", ("%s%d:443"):format(address, value("https_port", 443)))
-    end
-  end
-  local size = node:get("log_max_size")
-  if not size or is_present(size) then run:_add("log-opt", "max-size=" .. (size and size.text or "10m")) end
-  if metrics then run:_add("expose", tostring(metrics)) end
-  run:_options(node:get("options"))
   return run
 end
 
@@ -314,6 +299,20 @@ local function expanded(value, world, is_volume)
   return (value:gsub("%$([%a_][%w_]*)", function(name)
     return name == "PWD" and world.home or world.env(name) or ""
   end))
+end
+
+--- The same words as that server's login shell would hand them to docker.
+--- @param run DockerRun
+--- @param world ContainerWorld
+--- @return string[]
+function M.argv_there(run, world)
+  local out = { "docker", "run" }
+  for _, option in ipairs(run.options) do
+    out[#out + 1] = "--" .. option.flag
+    if option.value ~= true then out[#out + 1] = expanded(option.value, world, option.flag == "volume") end
+  end
+  out[#out + 1] = run.image
+  return out
 end
 
 --- Variables of an env file as the docker command reads it.

@@ -47,15 +47,20 @@ local function is_shown(project, name)
   return project.options.verbose or (level and level.text == "verbose") or false
 end
 
+--- Where a hook is; nil: the project has none of that name, or none are to be run.
+local function path_of(project, name)
+  local path = project.config.hooks_path .. "/" .. name
+  return not project.options.skip_hooks and files.exists(path) and path or nil
+end
+
 --- Runs a hook, where the project has it. Raises `kamal.hook` with what it said where it fails.
 --- @async
 --- @param project KamalProject
 --- @param name string
 --- @param given? { hosts?: Host[], locked?: boolean, runtime?: integer }
 function M.run(project, name, given)
-  if project.options.skip_hooks then return end
-  local path = project.config.hooks_path .. "/" .. name
-  if not files.exists(path) then return end
+  local path = path_of(project, name)
+  if not path then return end
   local env = M.environment(project, given or {})
   if WITH_SECRETS[name] then
     for _, secret in ipairs(project.config.secrets:names()) do env[secret] = project.config.secrets:get(secret) end
@@ -68,6 +73,22 @@ function M.run(project, name, given)
   local said = text.clean(result.stderr ~= "" and result.stderr or result.stdout):gsub("%s+$", "")
   fail.raise("kamal.hook", ("Hook `%s` failed: exit code %d%s"):format(name, result.code,
     said ~= "" and ": " .. (said:match("([^\n]+)$") or "") or ""), { code = result.code, stderr = said })
+end
+
+--- Runs a hook as a part of a run. Where the run is resumed after a kill those that had ended do not run again (the
+--- last one may: its end may not have reached the disk); where it is aborted none does.
+--- @async
+--- @param run Run
+--- @param project KamalProject
+--- @param name string
+--- @param given? { hosts?: Host[], locked?: boolean, part?: string }  part: which of several times it is
+function M.once(run, project, name, given)
+  if not path_of(project, name) then return end
+  local key = given and given.part and ("hook %s, %s"):format(name, given.part) or "hook " .. name
+  run:once(key, function()
+    M.run(project, name, given)
+    return true
+  end)
 end
 
 return M

@@ -6,18 +6,21 @@ local fail = require "native.fail"
 local naming = require "kamal.naming"
 local process = require "native.process"
 local report = require "native.report"
+local task = require "native.task"
 local text = require "native.text"
 
 local M = {}
 
 M.AUTOMATIC = "Automatic deploy lock"
 
-local ACQUIRE = [[mkdir -p .kamal && mkdir "$1" 2>/dev/null || { [ -d "$1" ] && exit 17; exit 1; }
+-- Our folder has the sticky bit, which nobody reads: by that it is ours before its details are written.
+local ACQUIRE = [[mkdir -p .kamal && mkdir -m 1755 "$1" 2>/dev/null || { [ -d "$1" ] && exit 17; exit 1; }
 printf '%s\n' "$2" > "$1/details"]]
+local UNWRITTEN = 10  -- times that a lock without details is looked at again
 local READ = [[[ -d "$1" ] || exit 18; cat "$1/details" 2>/dev/null || true]]
 local RELEASE = [[[ -d "$1" ] || exit 18; rm -f "$1/details" && rm -r "$1"]]
 local RELEASE_OWN = [[[ -d "$1" ] || exit 0
-[ "$(cat "$1/details" 2>/dev/null)" = "$2" ] || { [ -s "$1/details" ] && exit 0; }
+[ "$(cat "$1/details" 2>/dev/null)" = "$2" ] || { [ -k "$1" ] && [ ! -s "$1/details" ]; } || exit 0
 rm -f "$1/details" && rm -r "$1"]]
 
 local function wrapped(base64)
@@ -71,6 +74,11 @@ function M._try(project, details)
   if result.code == 0 then return true end
   if result.code ~= 17 then failed(project, "taking", result) end
   local status = M.status(project)
+  for _ = 1, UNWRITTEN do  -- whoever has just made it has yet to say who it is
+    if status ~= "" then break end
+    task.sleep(100)
+    status = M.status(project)
+  end
   if status == nil then return M._try(project, details) end
   if text.base64_decode((details:gsub("%s", ""))) == status then return true end  -- ours, of a run that goes on
   return status

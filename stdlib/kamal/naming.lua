@@ -6,6 +6,7 @@ local M = {}
 M.NETWORK = "kamal"
 M.PROXY_CONTAINER = "kamal-proxy"
 M.PROXY_VERSION = "v0.9.2"
+M.PROXY_IMAGE = "basecamp/kamal-proxy"
 M.RUN_DIRECTORY = ".kamal"
 M.APPS_CONFIG = "/home/kamal-proxy/.apps-config"
 

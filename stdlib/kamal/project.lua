@@ -8,8 +8,12 @@ local environment = require "kamal.environment"
 local fail = require "native.fail"
 local grammar = require "kamal.grammar"
 local naming = require "kamal.naming"
+local secret = require "native.secret"
+local starting = require "deploy.host.starting"
 
 local M = {}
+
+local DNS_RETRIES = 3
 
 --- @class KamalProject
 --- @field config KamalConfig
@@ -107,6 +111,16 @@ function Project:_choose()
   self._primary_name = primary_host
 end
 
+--- The private keys of `ssh.key_data`: names of secrets, or (as old versions of Kamal had it) the keys themselves.
+function Project:_key_data(node)
+  local out = {}
+  for index, item in ipairs(node:texts()) do
+    local is_key = item:find("PRIVATE KEY", 1, true)
+    out[index] = is_key and secret.value("ssh.key_data", item) or self.config.secrets:get(item)
+  end
+  return out
+end
+
 --- @param name string
 --- @return Host
 function Project:host(name)
@@ -117,16 +131,29 @@ function Project:host(name)
   end
   local own = self.config.root:dig("x-deployrun", "host_keys")
   local keys, proxy, config = value("keys"), value("proxy"), value("config")
+  local key_data, keys_only = value("key_data"), value("keys_only")
   local known_hosts = self.config.root:dig("x-deployrun", "known_hosts")
   return deploy_host.host {
     address = name, name = name, user = value("user") and value("user").text or "root",
     port = value("port") and tonumber(value("port").text) or nil, keys = keys and keys:texts() or nil,
     jump = proxy and (proxy.text:find("@", 1, true) and proxy.text or "root@" .. proxy.text) or nil,
     proxy_command = not proxy and value("proxy_command") and value("proxy_command").text or nil,
+    keys_only = keys_only and keys_only.value or nil, key_data = key_data and function()
+      return self:_key_data(key_data)
+    end or nil,
     config = config and (config.type == "string" and config.text or config.value) or nil,
     accept_new = own ~= nil and own.text == "accept-new" or nil,
     known_hosts = known_hosts and known_hosts.text or nil,
   }
+end
+
+--- How connections are begun: all at once unless told, a name looked up again three times as in Kamal.
+local function set_starting(config)
+  local function number(key)
+    local node = config.root:dig("sshkit", key)
+    return node and not node:is_null() and node.value or nil
+  end
+  starting.set { at_once = number("max_concurrent_starts"), lookups = number("dns_retries") or DNS_RETRIES }
 end
 
 local function on(self, wanted)
@@ -150,6 +177,7 @@ function M.open(command, options, arguments)
     version = options.version, environment = env }
   self:_choose()
   local config = self.config
+  set_starting(config)
   self.hosts = on(self, function() return true end)
   self.app_hosts = on(self, function(name) return #config:roles_on(name) > 0 end)
   self.proxy_hosts = on(self, function(name)
@@ -196,14 +224,8 @@ function Project:accessory(name)
     #names > 0 and (" (options: %s)"):format(table.concat(names, ", ")) or ""), { token = name })
 end
 
---- What a server's login shell would put into a description, asked only when something needs it.
---- @async
---- @param host Host
---- @param run DockerRun
---- @param file? string  the text of its env file
---- @param secrets? fun(name: string, value: string): any
---- @return ContainerSpec
-function Project:spec(host, run, file, secrets)
+--- What a server's login shell would put in, asked only when something needs it.
+local function world_of(host, file, secrets)
   local asked
   local function ask()
     if asked then return asked end
@@ -213,9 +235,33 @@ function Project:spec(host, run, file, secrets)
     end
     return asked
   end
-  local world = setmetatable({ env = function(name) return ask()[name] end, file = file, secrets = secrets },
+  return setmetatable({ env = function(name) return ask()[name] end, file = file, secrets = secrets },
     { __index = function(_, key) return key == "home" and ask().HOME or nil end })
-  return containers.spec(run, world)
+end
+
+--- The engine's description of a container there.
+--- @async
+--- @param host Host
+--- @param run DockerRun
+--- @param file? string  the text of its env file
+--- @param secrets? fun(name: string, value: string): any
+--- @return ContainerSpec
+function Project:spec(host, run, file, secrets) return containers.spec(run, world_of(host, file, secrets)) end
+
+--- The words of `docker run` there, without a command.
+--- @async
+--- @param host Host
+--- @param run DockerRun
+--- @return string[]
+function Project:argv(host, run) return containers.argv_there(run, world_of(host)) end
+
+--- Whether a registry wants a password; reads no secret.
+--- @param node? ConfigNode  of an accessory's own
+--- @return boolean
+function Project:has_credentials(node)
+  node = node or self.config.root:get("registry")
+  local password = node and node:get("password")
+  return not self.config.registry.is_local and password ~= nil and not password:is_null()
 end
 
 --- Credentials of a registry, given with each request and stored nowhere.
@@ -223,16 +269,14 @@ end
 --- @param node? ConfigNode  of an accessory's own
 --- @return table?
 function Project:credentials(node)
+  if not self:has_credentials(node) then return nil end
   node = node or self.config.root:get("registry")
-  local server = node and node:get("server") and node:get("server").text
   local function value(key)
-    local found = node and node:get(key)
+    local found = node:get(key)
     if not found or found:is_null() then return nil end
     return found.kind == "list" and self.config.secrets:get(found.items[1].text) or found.text
   end
-  local password = value "password"
-  if self.config.registry.is_local or not password then return nil end
-  return { username = value "username", password = password, registry = server }
+  return { username = value "username", password = value "password", registry = value "server" }
 end
 
 --- "Web/1.2.3.4", for messages.

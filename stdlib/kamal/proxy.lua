@@ -1,11 +1,14 @@
---- Kamal's proxy on a server: its network and its container, run as `proxy.run` or Kamal's defaults say.
+--- Kamal's proxy on a server: its network and its container, run as kamal/proxy_run.lua says.
 
 local audit = require "kamal.audit"
-local containers = require "kamal.containers"
 local cross_checks = require "kamal.cross_checks"
 local door = require "native.door"
 local fail = require "native.fail"
 local naming = require "kamal.naming"
+local proxy_run = require "kamal.proxy_run"
+local registry = require "kamal.registry"
+local replacing = require "deploy.replacing"
+local stopping = require "deploy.stopping"
 local task = require "native.task"
 local try = require "deploy.try"
 
@@ -29,20 +32,17 @@ local function wait_ready(host)
   end)
 end
 
---- Old settings that `proxy boot_config` wrote; these are Kamal's to read, and are not known here.
-local function check_files(host)
-  local result = host:exec({ "sh", "-c", "ls .kamal/proxy/options .kamal/proxy/image .kamal/proxy/image_version " ..
-    ".kamal/proxy/run_command 2>/dev/null || true" }, { reads = true })
-  local found = result.stdout:gsub("%s+$", ""):gsub("\n", ", ")
-  if found ~= "" then
-    fail.raise("proxy.boot", ("%s: written by `kamal proxy boot_config`"):format(found), { host = host.name,
-      hint = "say the same under proxy.run in deploy.yml, then remove the files" })
-  end
+--- The registry's credentials, where the image is in the project's own.
+local function pull(project, host, image)
+  local server = project.config.registry.server
+  local is_own = server and image:sub(1, #server + 1) == server .. "/"
+  registry.pull(project, host, image, { credentials = is_own and project:credentials() or nil })
 end
 
---- Raises where the proxy that is there is too old, before anything is changed.
+--- The proxy's container; nil where there is none. Raises where it is too old, before anything is changed.
 --- @async
 --- @param host Host
+--- @return DockerContainer?
 function M.check(host)
   local found = try(host.docker.inspect, host.docker, naming.PROXY_CONTAINER)
   local version = found and found.image:match("([^:]*)$")
@@ -50,6 +50,7 @@ function M.check(host)
     fail.raise("proxy.boot", ("kamal-proxy version %s is too old, run `kamal proxy reboot` in order to update to at " ..
       "least %s"):format(version, naming.PROXY_VERSION), { host = host.name })
   end
+  return found
 end
 
 --- Sees to the network.
@@ -61,24 +62,28 @@ function M.network(host)
   end
 end
 
+--- All that can be wrong before a container is made: settings, image.
+--- @return ContainerSpec
+local function prepare(project, host)
+  local run = proxy_run.there(project, host)
+  local spec = project:spec(host, run)
+  host:exec({ "mkdir", "-p", ".kamal/proxy/apps-config" })
+  if not try(host.docker.inspect_image, host.docker, run.image) then pull(project, host, run.image) end
+  return spec
+end
+
 --- Boots it where it does not run.
 --- @async
 --- @param project KamalProject
 --- @param host Host
+--- @param look? KamalLook  what was there a moment ago
 --- @return { unchanged: boolean }
-function M.boot(project, host)
+function M.boot(project, host, look)
+  if look and look.attached and look.proxy == "running" then return { unchanged = true } end
   M.network(host)
-  M.check(host)
-  local docker = host.docker
-  local found = try(docker.inspect, docker, naming.PROXY_CONTAINER)
+  local docker, found = host.docker, M.check(host)
   if found and found.running then return { unchanged = true } end
-  if not found then
-    local run = containers.proxy(project.config, host.name)
-    if #project.config:proxy_runs(host.name) == 0 then check_files(host) end
-    host:exec({ "mkdir", "-p", ".kamal/proxy/apps-config" })
-    if not try(docker.inspect_image, docker, run.image) then docker:pull(run.image) end
-    docker:create(project:spec(host, run))
-  end
+  if not found then docker:create(prepare(project, host)) end
   docker:start(naming.PROXY_CONTAINER)
   wait_ready(host)
   return { unchanged = false }
@@ -96,16 +101,62 @@ function M.remove(project, host)
   audit.record(project, host, "Removed proxy container")
 end
 
---- Replaces its container; routes come back from its volume.
+--- Removes the image that it is run from here.
+--- @async
+--- @param project KamalProject
+--- @param host Host
+function M.remove_image(project, host)
+  try(host.docker.remove_image, host.docker, proxy_run.there(project, host).image)
+  audit.record(project, host, "Removed proxy image")
+end
+
+--- Removes its settings on the server.
+--- @async
+--- @param project KamalProject
+--- @param host Host
+function M.remove_directory(project, host)
+  host:remove(".kamal/proxy", { recursive = true })
+  audit.record(project, host, "Removed .kamal/proxy")
+end
+
+--- All that a boot or a reboot can do while the old one still serves.
+--- @async
+--- @param project KamalProject
+--- @param host Host
+function M.prepare(project, host)
+  M.network(host)
+  prepare(project, host)
+end
+
+--- Takes it away as if it had never been booted.
+--- @async
+--- @param host Host
+function M.discard(host)
+  replacing.forget(host, naming.PROXY_CONTAINER)  -- of a boot that was done twice
+  try(host.docker.remove, host.docker, naming.PROXY_CONTAINER, { force = true, volumes = true })
+end
+
+--- Replaces its container; routes come back from its volume. The old one is touched once the new one can be made.
 --- @async
 --- @param project KamalProject
 --- @param host Host
 function M.reboot(project, host)
-  local run = containers.proxy(project.config, host.name)
-  if not try(host.docker.inspect_image, host.docker, run.image) then host.docker:pull(run.image) end
-  M.remove(project, host)
-  M.boot(project, host)
+  stopping.begin(host)
+  M.network(host)
+  local spec = prepare(project, host)
+  replacing.set_aside(host, naming.PROXY_CONTAINER)
+  host.docker:create(spec)
+  host.docker:start(naming.PROXY_CONTAINER)
+  wait_ready(host)
+  replacing.forget(host, naming.PROXY_CONTAINER)
   audit.record(project, host, "Rebooted proxy")
+end
+
+--- Takes that back: where the new one never came to run, the old one does again.
+--- @async
+--- @param host Host
+function M.unreboot(host)
+  if replacing.restore(host, naming.PROXY_CONTAINER) then wait_ready(host) end
 end
 
 return M

@@ -12,12 +12,13 @@ local function seconds(node) return node and node.value ~= nil and node.value ~=
 --- `kamal-proxy deploy` of a role, or of an accessory that the proxy serves.
 --- @param config KamalConfig
 --- @param proxy KamalProxy
---- @param given { service: string, target: string, version?: string, role?: string }  target: a container's short ID
+--- @param given { service: string, target: string, port?: integer, version?: string, role?: string }  target: a
+---   container's short ID; port: where it listens, where that is not what the configuration says now
 --- @return string[]
 function M.deploy(config, proxy, given)
   local node = proxy.node
   local argv = { "kamal-proxy", "deploy", given.service, ("--target=%s:%s"):format(given.target,
-    ("%.0f"):format(proxy.app_port)) }
+    ("%.0f"):format(given.port or proxy.app_port)) }
   local function add(flag, value)
     if value == nil then return end
     argv[#argv + 1] = value == true and "--" .. flag or ("--%s=%s"):format(flag, tostring(value))

@@ -1,13 +1,52 @@
 --- Pruning by Kamal's rules: of an app's stopped containers the newest stay, of its images those that something uses.
 
 local audit = require "kamal.audit"
-local fail = require "native.fail"
 local naming = require "kamal.naming"
-local try = require "deploy.try"
+local remove_unused = require "deploy.remove_unused"
+local side_by_side = require "deploy.side_by_side"
 
 local M = {}
 
-local STOPPED = { "created", "exited", "dead" }
+local STOPPED = { created = true, exited = true, dead = true }
+
+local function names_of(containers)
+  local out = {}
+  for index, one in ipairs(containers) do out[index] = one.name end
+  return out
+end
+
+--- The app's stopped containers beyond the newest.
+local function surplus(project, listed, retain)
+  local stopped, out = {}, {}
+  for _, one in ipairs(listed) do
+    if STOPPED[one.state] and (one.labels or {}).service == project.config.service then stopped[#stopped + 1] = one end
+  end
+  table.sort(stopped, function(a, b)
+    if a.created ~= b.created then return a.created > b.created end
+    return a.name > b.name
+  end)
+  for index = retain + 1, #stopped do out[#out + 1] = stopped[index] end
+  return out
+end
+
+--- The app's images, by name, that no container uses but those that go.
+local function unused(project, images, listed, going)
+  local used, goes, out = { [naming.latest_image(project.config)] = true }, {}, {}
+  for _, one in ipairs(going) do goes[one.id] = true end
+  for _, one in ipairs(listed) do
+    if not goes[one.id] then used[one.image] = true end
+  end
+  for _, image in ipairs(images) do
+    for _, ref in ipairs(#image.tags > 0 and image.tags or { image.id }) do
+      if not used[ref] then out[#out + 1] = ref end
+    end
+  end
+  return out
+end
+
+local function list_images(project, docker)
+  return docker:list_images { labels = { "service=" .. project.config.service } }
+end
 
 --- @async
 --- @param project KamalProject
@@ -15,18 +54,11 @@ local STOPPED = { "created", "exited", "dead" }
 --- @param retain integer
 --- @return string[] removed
 function M.containers(project, host, retain)
-  local docker, removed = host.docker, {}
-  local found = docker:list { all = true, labels = { "service=" .. project.config.service }, states = STOPPED }
-  table.sort(found, function(a, b)
-    if a.created ~= b.created then return a.created > b.created end
-    return a.name > b.name
-  end)
+  local going = surplus(project, host.docker:list { all = true, labels = { "service=" .. project.config.service } },
+    retain)
   audit.record(project, host, "Pruned containers")
-  for index = retain + 1, #found do
-    try(docker.remove, docker, found[index].id, { volumes = true })
-    removed[#removed + 1] = found[index].name
-  end
-  return removed
+  remove_unused(host.docker, going, {})
+  return names_of(going)
 end
 
 --- @async
@@ -34,22 +66,27 @@ end
 --- @param host Host
 --- @return string[] removed
 function M.images(project, host)
-  local docker, removed, used = host.docker, {}, {}
-  for _, one in ipairs(docker:list { all = true }) do used[one.image] = true end
-  used[naming.latest_image(project.config)] = true
+  local docker = host.docker
+  local listed = docker:list { all = true }
   audit.record(project, host, "Pruned images")
-  for _, image in ipairs(docker:list_images { labels = { "service=" .. project.config.service } }) do
-    local refs = #image.tags > 0 and image.tags or { image.id }
-    for _, ref in ipairs(refs) do
-      if not used[ref] then
-        local ok, err = pcall(docker.remove_image, docker, ref)
-        local kind = not ok and fail.normal(err).kind
-        if kind and kind ~= "docker.conflict" and kind ~= "docker.not_found" then error(err, 0) end
-        if ok then removed[#removed + 1] = ref end
-      end
-    end
-  end
-  return removed
+  return remove_unused(docker, {}, unused(project, list_images(project, docker), listed, {}))
+end
+
+--- Both, with one look at what there is.
+--- @async
+--- @param project KamalProject
+--- @param host Host
+--- @param retain integer
+--- @return string[] containers  that were removed
+--- @return string[] images
+function M.all(project, host, retain)
+  local docker, listed, images = host.docker, nil, nil
+  side_by_side({
+    function() listed = docker:list { all = true } end, function() images = list_images(project, docker) end,
+  }, "look", function(fn) fn() end)
+  local going = surplus(project, listed, retain)
+  audit.record(project, host, { "Pruned containers", "Pruned images" })
+  return names_of(going), remove_unused(docker, going, unused(project, images, listed, going))
 end
 
 return M

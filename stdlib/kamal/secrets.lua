@@ -17,6 +17,8 @@ local text = require "native.text"
 local M = {}
 
 local COMMAND_TIMEOUT = "300s"
+-- Values of other secrets stand in the command: it travels by the environment, arguments can be seen by all.
+local EVAL = [[c=$DEPLOYRUN_COMMAND; unset DEPLOYRUN_COMMAND; eval "$c"]]
 
 --- @class KamalSecrets
 local Secrets = {}
@@ -110,8 +112,10 @@ function Secrets:_run(file, command, line)
     if err.kind ~= "kamal.secrets" and err.kind ~= "usage" then error(err, 0) end
     fail.raise("kamal.secrets", ("%s: %s"):format(where, err.message), { where = where, hint = err.hint, cause = err })
   end
-  local result = process.run({ "sh", "-c", command }, { check = false, env = self._environment:changes(),
-    timeout = COMMAND_TIMEOUT, reads = true })
+  local env = { DEPLOYRUN_COMMAND = command }
+  for name, value in pairs(self._environment:changes()) do env[name] = value end
+  local result = process.run({ "sh", "-c", EVAL }, { check = false, env = env, timeout = COMMAND_TIMEOUT,
+    reads = true })
   if result.code == 0 then return (result.stdout:gsub("\r?\n$", "")) end
   local said = text.clean(result.stderr:match("([^\r\n]+)%s*$") or "")
   local program = command:match("^%s*(%S+)") or "command"

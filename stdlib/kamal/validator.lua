@@ -58,6 +58,20 @@ M.ROOT = {
   output = { otel = { endpoint = "string" }, file = { path = "string" } }, aliases = "aliases",
 }
 
+--- What is ours, and Kamal ignores.
+M.OURS = { host_keys = "host_keys", known_hosts = "string", migrate = "migrate",
+  checks = { before = "check_list", after = "check_list" } }
+
+--- Parts of the configuration by name, for `docs`.
+--- @return table<string, table|string>
+function M.sections()
+  local out = { role = ROLE, accessory = ACCESSORY, ["x-deployrun"] = M.OURS }
+  for key, rule in pairs(M.ROOT) do
+    if type(rule) == "table" then out[key] = rule end
+  end
+  return out
+end
+
 local STRINGISH = { string = true, symbol = true, integer = true, float = true, boolean = true }
 local is = {}
 function is.string(node) return node.kind == "scalar" and STRINGISH[node.type] end
@@ -137,6 +151,9 @@ function checks.string_hash(self, node, path)
   for _, key in ipairs(node.keys) do self:_type(node:get(key), below(path, key), "string") end
 end
 
+--- Of docs/runbook.md's checks those that need no more than servers, an image and addresses.
+local CHECK_KINDS = { clean = true, command = true, disk = true, http = true, image = true, reachable = true,
+  window = true }
 local RESERVED = { destination = true, role = true, service = true }
 
 function checks.labels(self, node, path)
@@ -273,6 +290,34 @@ function checks.accessories(self, node, path)
   end
 end
 
+function checks.host_keys(self, node, path)
+  if node.text ~= "strict" and node.text ~= "accept-new" then
+    self:_add(path, 'should be "strict" or "accept-new"', node:place())
+  end
+end
+
+function checks.migrate(self, node, path)
+  if node.kind ~= "map" then return self:_type(node, path, "string", "hash") end
+  self:_keys(node, { cmd = "string", timeout = "duration" }, path)
+  if not node:get("cmd") or node:get("cmd"):is_blank() then self:_add(path, "cmd is required", node:place()) end
+end
+
+function checks.duration(self, node, path)
+  if not pcall(text.parse_duration, node.text) then self:_add(path, 'should be a duration: "10m"', node:place()) end
+end
+
+function checks.check_list(self, node, path)
+  if not self:_type(node, path, "array") then return end
+  for index, item in ipairs(node.items) do
+    local where = below(path, index - 1)
+    local kind = self:_type(item, where, "hash") and item:get("check")
+    if item.kind == "map" and not (kind and CHECK_KINDS[kind.text]) then
+      self:_add(where, "check should be one of " .. table.concat(names_of(CHECK_KINDS), ", "),
+        kind and kind:place() or item:place(), kind and text.nearest_hint(kind.text, names_of(CHECK_KINDS)))
+    end
+  end
+end
+
 function checks.aliases(self, node, path)
   if not self:_type(node, path, "hash") then return end
   for _, name in ipairs(node.keys) do
@@ -294,6 +339,8 @@ end
 function M.check(root, commands)
   local self = setmetatable({ problems = {}, commands = commands }, Check)
   self:_keys(root, M.ROOT, "", true)
+  local ours = root:get("x-deployrun")
+  if ours and not ours:is_null() then self:_keys(ours, M.OURS, "x-deployrun") end
   return self.problems
 end
 

@@ -1,6 +1,6 @@
 --- Agents: deployrun-agent on another machine or in a container, which does there what needs a process there (SQLite,
 --- locks that the kernel frees). It lives as long as somebody talks to it: with the connection its transactions are
---- rolled back and its locks are free, at the latest after its lease. Who brings it there is deploy/agent.lua.
+--- rolled back and its locks are free, at the latest after its lease. Who brings it there is deploy/host/agent.lua.
 ---
 --- Errors: those of `native.sqlite`, `agent.lost`, `agent.protocol`, `agent.method`, `timeout`.
 
@@ -21,11 +21,14 @@ Agent.__index = Agent
 --- Says hello through a dial that leads to an agent's input and output.
 --- @async
 --- @param dial userdata
---- @param options? { lease?: string }  an agent that is not heard for this long is lost; "30s" unless told
+--- @param options? { lease?: string, first?: { method: string, params?: table } }
+---   lease: an agent that is not heard for this long is lost, "30s" unless told; first: what is asked in one breath
+---   with the hello, a round trip sooner: `agent:first()` gives the answer
 --- @return Agent
 function M.connect(dial, options)
-  local lease = text.duration_option(options and options.lease, "agent.connect: lease")
-  return setmetatable({ _raw = await(raw.connect(dial, { lease = lease })) }, Agent)
+  options = options or {}
+  local lease, first = text.duration_option(options.lease, "agent.connect: lease"), options.first or {}
+  return setmetatable({ _raw = await(raw.connect(dial, { lease = lease }, first.method, first.params)) }, Agent)
 end
 
 --- A dial to an agent that is a program of this machine.
@@ -40,6 +43,35 @@ M.dial_process = raw.dial_process
 --- @return any result
 function Agent:call(method, params)
   return await(self._raw:call(method, params))
+end
+
+--- The answer to what was asked with the hello; once.
+--- @async
+--- @return any result
+function Agent:first() return await(self._raw:first()) end
+
+--- An answer that is on its way.
+--- @class AgentAnswer
+local Answer = {}
+Answer.__index = Answer
+
+--- Waits for it. Any number may, now or later.
+--- @async
+--- @return any result
+function Answer:wait() return await(self._raw:wait()) end
+
+--- Whether it has come, or never will: a wait ends at once.
+--- @return boolean
+function Answer:ready() return self._raw:ready() end
+
+--- Asks for one thing and returns once the question is on its way: what is sent over the same connection after that
+--- comes there after it. Nobody calls it off any more.
+--- @async
+--- @param method string
+--- @param params table
+--- @return AgentAnswer
+function Agent:send(method, params)
+  return setmetatable({ _raw = await(self._raw:send(method, params)) }, Answer)
 end
 
 --- One statement on an open connection.

@@ -40,6 +40,18 @@ end
 --- @return table error
 M.normal = raw.normal
 
+--- Whether a failure, or one that it came from, is of a kind.
+--- @param err any  as it was raised
+--- @param kind string
+--- @return boolean
+function M.comes_from(err, kind)
+  while type(err) == "table" do
+    if err.kind == kind then return true end
+    err = err.cause
+  end
+  return false
+end
+
 --- Raises `outer` with `cause` kept below it.
 --- @param kind string
 --- @param message string

@@ -43,6 +43,7 @@ local M = {}
 --- @field ended? integer
 --- @field once table<string, any>
 --- @field steps { ordinal: integer, name: string, tasks: TaskRecord[] }[]
+--- @field releases { host: string, service: string, version: string }[]  with what else was noted of them
 --- @field takeovers { mode: string, user: string, host: string, actor: string, version: string }[]
 --- @field summary table
 --- @field owner { alive: boolean, pid: integer, host: string }  whether a living process has the run
@@ -85,9 +86,9 @@ function Journal:take_over(takeover)
   return await(self._raw:take_over(with_who(self, takeover)))
 end
 
---- Adds a row to the run that this process owns: `{ type = "step", ordinal, name }`, `{ type = "once", name, value }`
---- or `{ type = "task", step, host, state, result, error, attempt, ms }`, each with `run`. Secrets are masked.
---- Raises `journal.not_owner`, `journal.too_large`, `journal.io`.
+--- Adds a row to the run that this process owns: `{ type = "step", ordinal, name }`, `{ type = "once", name, value }`,
+--- `{ type = "task", step, host, state, result, error, attempt, ms }` or `{ type = "release", host, service, version,
+--- facts }`, each with `run`. Secrets are masked. Raises `journal.not_owner`, `journal.too_large`, `journal.io`.
 --- @async
 --- @param row table
 function Journal:append(row)
@@ -129,6 +130,48 @@ end
 --- @return RunRecord
 function Journal:record(run)
   return await(self._raw:record(run))
+end
+
+--- @class JournalCopiedRow  a row as it travels to where a copy of its run is kept
+--- @field number integer  within the run, from 1
+--- @field time integer
+--- @field type string
+--- @field body string     JSON
+--- @field hash string     over it and the one before it
+
+--- The rows of a run that follow the first `after` ones; none where the run is not known.
+--- @async
+--- @param run string
+--- @param after integer
+--- @return JournalCopiedRow[]
+function Journal:copy(run, after)
+  return await(self._raw:copy(run, after))
+end
+
+--- Takes a run from where a copy of it is kept: from then on it is what these rows say, whatever was known of it here.
+--- Raises `journal.busy`, `journal.unfinished` while another run waits here, `journal.tampered`.
+--- @async
+--- @param run string
+--- @param rows JournalCopiedRow[]  all of them
+function Journal:restore(run, rows)
+  await(self._raw:restore(run, rows))
+end
+
+--- What the rows of a copy say. Raises `journal.tampered`, `journal.corrupt`.
+--- @param run string
+--- @param rows JournalCopiedRow[]
+--- @return RunRecord
+M.record_of = raw.record_of
+
+--- The newest `limit` versions of a service that a host had, as it had them last: what was noted of each, with `time`
+--- (ms since 1970).
+--- @async
+--- @param service string
+--- @param host string  its name
+--- @param limit integer
+--- @return { version: string, host: string, service: string, time: integer }[]  newest first
+function Journal:releases(service, host, limit)
+  return await(self._raw:releases(service, host, limit))
 end
 
 --- Checks the chain of all rows; raises `journal.tampered` (`row`).

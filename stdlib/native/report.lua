@@ -26,6 +26,11 @@ function M.text(text, host)
   if raw.full() then await(raw.drained()) end
 end
 
+--- The run's events so far, in order, masked; nil unless its page is wanted (`--report`).
+--- @return table[]? events
+--- @return integer? left_out  how many were not kept
+function M.collected() return raw.collected() end
+
 --- Says that a host's task waits, for what and for how long at most. It counts until its host says something else.
 --- @param host { name: string }
 --- @param what string  "http://172.18.0.3:80/up to answer"

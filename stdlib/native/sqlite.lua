@@ -50,6 +50,7 @@ Transaction.__index = Transaction
 --- @field holders fun(path: string): SqliteHolder[]
 --- @field space fun(path: string): table
 --- @field remove fun(path: string): boolean           a database that nobody has open, with what lies beside it
+--- @field move fun(from: string, to: string): boolean   a database that nobody has open, with what lies beside it
 --- @field reserve fun(path: string, bytes: integer)     a file of that size
 --- @field lock fun(path: string, says: string, patience: number): fun()  gives what releases it
 

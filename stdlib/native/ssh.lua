@@ -13,6 +13,7 @@ local M = {}
 --- @field port? integer
 --- @field user? string
 --- @field identity? string|string[]    private key files, offered before the agent's other keys
+--- @field identity_data? (string|Secret)[]  private keys that lie in no file, offered before those
 --- @field passphrase? string|Secret    for encrypted ones
 --- @field identities_only? boolean     of the agent's keys only those of the identity files
 --- @field agent? string                the agent's socket; "" for none; default: as OpenSSH (SSH_AUTH_SOCK)
@@ -305,9 +306,17 @@ end
 
 --- A dial to a command's stdin and stdout (`docker system dial-stdio`). A code other than 0 is `ssh.exec` at its end.
 --- @param command string[]|string
+--- @param options? { lasting?: boolean }  lasting: it is there as long as the connection, nobody waits for its end
 --- @return userdata dial
-function Session:dial_exec(command)
-  return self._raw:dial_exec(command)
+function Session:dial_exec(command, options)
+  return self._raw:dial_exec(command, options and options.lasting)
+end
+
+--- Says that so many commands follow soon, one after the other: once a way to something there has been opened, a
+--- channel for each goes ahead of further ways. Does not wait.
+--- @param count integer
+function Session:prepare_commands(count)
+  self._raw:prepare_commands(count)
 end
 
 --- A shell there, or a program, in the terminal that this program was started in: keys, colours, window size. Returns
@@ -378,7 +387,8 @@ end
 
 door.guard("ssh", Session, {
   reads = { "read", "stat" },
-  free = { "dial_unix", "dial_tcp", "dial_exec", "forward_local", "forward_remote", "alive", "stats", "close" },
+  free = { "dial_unix", "dial_tcp", "dial_exec", "prepare_commands", "forward_local", "forward_remote", "alive",
+    "stats", "close" },
 })
 
 return M

@@ -30,6 +30,25 @@ end
 --- @return string
 M.format_duration = raw.format_duration
 
+--- Days from 1970-01-01 to a date of the Gregorian calendar.
+local function days_to(year, month, day)
+  if month <= 2 then year, month = year - 1, month + 12 end
+  return 365 * year + math.floor(year / 4) - math.floor(year / 100) + math.floor(year / 400)
+    + math.floor((153 * (month - 3) + 2) / 5) + day - 719469
+end
+
+--- Seconds since 1970 of a time in UTC, as engines, events and backups write it: "2026-11-27T14:32:42.105Z",
+--- "20261127T143242"; nil where it is none. Not by `os.time`, which takes them for the local zone's.
+--- @param text any
+--- @return number? seconds
+function M.parse_time(text)
+  local year, month, day, hour, min, sec, rest = tostring(text):match(
+    "^(%d%d%d%d)%-?(%d%d)%-?(%d%d)T?(%d%d):?(%d%d):?(%d%d)(.*)$")
+  if not year then return nil end
+  return days_to(tonumber(year), tonumber(month), tonumber(day)) * 86400 + tonumber(hour) * 3600 + tonumber(min) * 60
+    + tonumber(sec) + (tonumber(rest:match("^%.%d+")) or 0)
+end
+
 --- `did you mean 'x'?` where one of the names is near, else the list of what is known.
 --- @param name string
 --- @param names string[]

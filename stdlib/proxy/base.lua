@@ -8,6 +8,8 @@ local try = require "deploy.try"
 
 local M = {}
 
+local RETRY_AFTER = 5  -- s, where no app says
+
 local Proxy = {}
 Proxy.__index = Proxy
 M.Proxy = Proxy
@@ -18,12 +20,14 @@ M.Proxy = Proxy
 --- @field boot fun(self: Proxy, host: Host, before: Look): { unchanged: boolean }
 --- @field unboot fun(self: Proxy, host: Host, before: Look)
 --- @field target fun(self: Proxy, host: Host, service: string): { container: string, port: integer }?
+--- @field prepare_switch fun(self: Proxy, host: Host, service: string, to: { container: string, route: table })
 --- @field switch fun(self: Proxy, host: Host, service: string, to: { container: string, route: table })
 --- @field remove fun(self: Proxy, host: Host, service: string)
 --- @field drain fun(self: Proxy, host: Host, service: string, ids: string[], route: table)
 --- @field pause fun(self: Proxy, host: Host, service: string, options?: table)
---- @field resume fun(self: Proxy, host: Host, service: string)
---- @field maintenance fun(self: Proxy, host: Host, service: string, message?: string)
+--- @field resume fun(self: Proxy, host: Host, service: string, to?: { container: string, route: table })
+--- @field maintenance fun(self: Proxy, host: Host, service: string, message?: string,
+---   to?: { container: string, route: table })
 --- @field status fun(self: Proxy, host: Host): table<string, table>
 
 --- @class ProxyLook
@@ -99,6 +103,10 @@ function Proxy:status(host) return self:routes(host) end
 --- @return { container: string, port: integer }?
 function Proxy:target(host, service) return self:routes(host)[service] end
 
+--- Does ahead what a switch that comes in a moment can do without; changes nothing. Hook.
+--- @async
+function Proxy:prepare_switch(_host, _service, _to) end
+
 --- @async
 --- @param host Host
 --- @return ProxyLook
@@ -128,6 +136,15 @@ function Proxy:_look_at_rest(host, state)
     end
   end
   return look
+end
+
+--- What a maintenance answers: the app's page, or a message, where that is given over the app's own.
+--- @param message? string
+--- @return Maintenance
+function Proxy:_answer(message)
+  local own = self.app.maintenance or {}
+  return { page = own.page, retry_after = own.retry_after or RETRY_AFTER,
+    message = message and message ~= "" and message or own.message or "down for maintenance" }
 end
 
 --- Hook for what has to be there before the container is made.

@@ -43,13 +43,36 @@ function M.with_listeners(config, settings)
   return config
 end
 
-local function respond(status, body, headers)
-  return { handler = "static_response", status_code = status, headers = headers, body = body }
+local function respond(status, body)
+  return { handler = "static_response", status_code = status, body = body }
 end
+
+-- What a file server would make another answer of.
+local CONDITIONS = { "If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since", "If-Range", "Range" }
 
 local function file_matcher(service, pattern)
   local newest = { root = "/deployrun/" .. service, try_files = { pattern }, try_policy = "most_recently_modified" }
   return { { file = newest } }
+end
+
+--- The route of a service's maintenance: it answers what is in the file, whose name says when to come again. As a file,
+--- so that a maintenance needs no reload, and no text of it is taken for a placeholder.
+local function maintenance(service)
+  local take_name = { handler = "map", source = "{http.matchers.file.relative}",
+    destinations = { "{deployrun.retry}", "{deployrun.type}" },
+    mappings = { { input_regexp = "^/maintenance/([0-9]+)[.]html$", outputs = { "$1", "text/html; charset=utf-8" } },
+      { input_regexp = "^/maintenance/([0-9]+)[.]", outputs = { "$1", "text/plain; charset=utf-8" } } } }
+  local headers = { handler = "headers", request = { delete = CONDITIONS }, response = { set = {
+    ["Retry-After"] = { "{deployrun.retry}" }, ["Content-Type"] = { "{deployrun.type}" } } } }
+  return { match = file_matcher(service, "maintenance/*"), terminal = true, handle = {
+    take_name, headers,
+    -- A file server takes GET and HEAD alone; the server itself knows that an answer to HEAD has no body.
+    { handler = "rewrite", method = "GET", uri = "{http.matchers.file.relative}" },
+    -- The file goes when the maintenance ends, and a request may be between the two.
+    { handler = "file_server", root = "/deployrun/" .. service, status_code = 503, canonical_uris = false,
+      pass_thru = true },
+    respond(503, "down for maintenance\n"),
+  } }
 end
 
 --- The route of one service. The file matcher puts the newest file's name into a placeholder, the map takes the target
@@ -73,8 +96,7 @@ function M.route(service, route)
   local made = {
     ["@id"] = id_of(service), terminal = true,
     handle = { { handler = "subroute", routes = {
-      { match = file_matcher(service, "maintenance"), terminal = true,
-        handle = { respond(503, "down for maintenance\n", { ["Retry-After"] = { "5" } }) } },
+      maintenance(service),
       { match = file_matcher(service, "serving/*:" .. route.app_port), terminal = true,
         handle = { take_target, forward } },
       { handle = { respond(503, "no version is serving\n") } },
@@ -100,6 +122,17 @@ function M.without_route(config, service)
     if one["@id"] ~= id_of(service) then kept[#kept + 1] = one end
   end
   server(config).routes = kept
+  return config
+end
+
+--- The same with a service's maintenance as it is now: an earlier deployrun wrote another one.
+--- @param config table
+--- @param service string
+--- @return table config
+function M.with_maintenance(config, service)
+  for _, one in ipairs(server(config).routes) do
+    if one["@id"] == id_of(service) then one.handle[1].routes[1] = maintenance(service) end
+  end
   return config
 end
 

@@ -27,6 +27,29 @@ function M.init(settings, app, made_of)
   return self
 end
 
+--- What tells a maintenance's page from others, in a few letters.
+--- @param page string
+--- @return string
+function M.digest(page) return text.sha256(page):sub(1, 12) end
+
+--- Routes by the files of services, each of which says in its first line what it is.
+--- @param listing string  lines of a file's name and its first line
+--- @param pattern string  of such a line: the service, the first line
+--- @param header fun(source: string): table?  what a file says of itself
+--- @return table<string, table>
+function M.parse_routes(listing, pattern, header)
+  local routes = {}
+  for line in listing:gmatch("[^\r\n]+") do
+    local service, first = line:match(pattern)
+    local found = first and header(first .. "\n")
+    if found then
+      found.target = ("%s:%d"):format(found.container, found.port)
+      routes[service] = found
+    end
+  end
+  return routes
+end
+
 --- Runs lines of shell in the folder; $1 and following are `values`, never part of the lines.
 --- @async
 --- @param host Host

@@ -8,6 +8,8 @@
 ---   .deployrun/haproxy/services/<service>.cfg  a backend with one server, the target
 ---   .deployrun/haproxy/routes.map              names and paths → service
 ---   .deployrun/haproxy/maintenance.map, paused.map  services that answer 503, services whose requests wait
+---   .deployrun/haproxy/retry.map               when clients of those that answer 503 may come again
+---   .deployrun/haproxy/pages/<service>.html    what they answer, where they have a page
 
 local config = require "proxy.haproxy_config"
 local door = require "native.door"
@@ -24,6 +26,7 @@ M.IMAGE = "haproxy:lts"
 
 local READY = 10000  -- ms until it has started, or a reload has come true
 local MAINTENANCE, PAUSED = "/deployrun/maintenance.map", "/deployrun/paused.map"
+local RETRY = "/deployrun/retry.map"
 local LOOK = ("show servers state; show map %s; show map %s"):format(MAINTENANCE, PAUSED)
 
 -- Lines of shell. In the container: says $1 to the administration and prints the answer. Its images have bash, or nc.
@@ -44,20 +47,26 @@ lines() {
     for line; do printf '%s\n' "$line"; done; } >"$map.next" && mv -f "$map.next" "$map"
 }
 ]]
-local PUT_LINE = LINES .. 'key=1 lines "$@"'  -- $1: the map, $2: the service, $3: its line
+local MARK = LINES .. [[
+service=$1 key=1
+shift
+while [ $# -gt 0 ]; do lines "$1" "$service" ${2:+"$2"}; shift 2; done]]  -- a map and the service's line, and so on
+local MAKE = "mkdir -p services next pages && touch routes.map maintenance.map paused.map retry.map"
+local REMOVE_PAGE = 'rm -f pages/"$1".html'
 local PLACE = LINES .. [[
 service=$1
 shift
+mv -f "next/$service.cfg" "services/$service.cfg"  # first: it tells which shape the others may have
 key= lines routes.map "$service" "$@"
-mv -f "next/$service.cfg" "services/$service.cfg"
-mv -f "next/$service.base" haproxy.cfg
-mv -f "next/$service.hold" hold.lua]]
+mv -f "next/$service.base" haproxy.cfg]]
 local FORGET_NEXT = 'rm -f next/"$1".*'
 local REMOVE = LINES .. [[
 rm -f "services/$1.cfg" "next/$1".*
 key= lines routes.map "$1"
 key=1 lines maintenance.map "$1"
-key=1 lines paused.map "$1"]]
+key=1 lines paused.map "$1"
+key=1 lines retry.map "$1"
+rm -f "pages/$1.html"]]
 
 --- @param settings table   `proxy` of the app's settings
 --- @param app AppConfig
@@ -83,7 +92,7 @@ function Proxy:_ask(host, commands, options)
 end
 
 function Proxy:_prepare(host)
-  self:_at_folder(host, "mkdir -p services next && touch routes.map maintenance.map paused.map", {})
+  self:_at_folder(host, MAKE, {})
   self:_write(host, "haproxy.cfg", config.BASE)
   self:_write(host, "hold.lua", config.HOLD)
 end
@@ -129,9 +138,11 @@ end
 function Proxy:_reshape(host, service, made)
   local name = "next/" .. service
   local inside = "/deployrun/" .. name
+  -- Maps and calls that an earlier deployrun did not have; what it wrote goes on with these.
+  self:_at_folder(host, MAKE, {})
+  self:_write(host, "hold.lua", config.HOLD)
   self:_write(host, name .. ".cfg", made.backend)
   self:_write(host, name .. ".base", config.BASE)
-  self:_write(host, name .. ".hold", config.HOLD)
   self:_inside(host, "haproxy, check of the configuration",
     { "haproxy", "-c", "-q", "-f", inside .. ".base", "-f", inside .. ".cfg" })
   self:_at_folder(host, PLACE, { service, unpack(made.routes) })
@@ -169,7 +180,9 @@ function Proxy:switch(host, service, to)
   local now = self:_servers(host)[service]
   -- In its former shape too: a process that a reload ends may still read the beginning of a request.
   local said = now and self:_retarget(host, service, now.server, target)
-  if not now or now.server ~= made.server then
+  -- A change of the shape that was cut off has left the files of the other one, or is about to be read.
+  local written = self:_read(host, "services/" .. service .. ".cfg"):match("\n  server (%S+) ")
+  if not now or now.server ~= made.server or written and written ~= made.server then
     self:_reshape(host, service, made)
     said = self:_retarget(host, service, made.server, target)
   end
@@ -195,13 +208,21 @@ function Proxy:remove(host, service)
   if self:_servers(host)[service] then self:_reload(host, service, nil) end
 end
 
---- A service's line in one of the maps: in what runs, then for its next start. No value: none.
-function Proxy:_mark(host, service, map, value)
-  local command = ("del map %s %s"):format(map, service)
-  if value then command = command .. ("; add map %s %s %s"):format(map, service, config.escape(value)) end
-  self:_ask(host, command)
-  local line = value and { ("%s %s"):format(service, (value:gsub("%c", " "))) } or {}
-  self:_at_folder(host, PUT_LINE, { map:match("[^/]+$"), service, unpack(line) })
+--- A service's lines in some of the maps: in what runs, then for its next start. false: none.
+--- @param host Host
+--- @param service string
+--- @param marks { [1]: string, [2]: string|false }[]  a map, and what it says of the service
+function Proxy:_mark(host, service, marks)
+  local commands, words = {}, { service }
+  for _, mark in ipairs(marks) do
+    local map, value = mark[1], mark[2]
+    commands[#commands + 1] = ("del map %s %s"):format(map, service)
+    if value then commands[#commands + 1] = ("add map %s %s %s"):format(map, service, config.escape(value)) end
+    words[#words + 1] = map:match("[^/]+$")
+    words[#words + 1] = value and ("%s %s"):format(service, (value:gsub("%c", " "))) or ""
+  end
+  self:_ask(host, table.concat(commands, "; "))
+  self:_at_folder(host, MARK, words)
 end
 
 --- Requests wait, none fails, each up to `wait`; returns when none is under way any more, or after `drain`.
@@ -211,22 +232,25 @@ end
 --- @param options? { wait?: string, drain?: string }
 function Proxy:pause(host, service, options)
   options = options or {}
-  self:_mark(host, service, PAUSED, ("%d"):format(text.parse_duration(options.wait or "30s")))
+  self:_mark(host, service, { { PAUSED, ("%d"):format(text.parse_duration(options.wait or "30s")) } })
   local target = self:target(host, service)
   if target then self:_await_idle(host, service, { target.container }, target.port, options.drain or "30s") end
 end
 
---- Answers 503 with a message to everything.
+--- Answers 503 with a page or a message to everything.
 --- @async
 function Proxy:maintenance(host, service, message)
-  self:_mark(host, service, MAINTENANCE, message ~= "" and message or "down for maintenance")
+  local answer = self:_answer(message)
+  if answer.page then self:_write(host, ("pages/%s.html"):format(service), answer.page) end
+  local retry = ("%d%s"):format(answer.retry_after, answer.page and ".html" or "")
+  self:_mark(host, service, { { RETRY, retry }, { MAINTENANCE, answer.message } })
 end
 
 --- Ends a pause or a maintenance.
 --- @async
 function Proxy:resume(host, service)
-  self:_mark(host, service, MAINTENANCE, nil)
-  self:_mark(host, service, PAUSED, nil)
+  self:_mark(host, service, { { MAINTENANCE, false }, { PAUSED, false }, { RETRY, false } })
+  if self.app.maintenance and self.app.maintenance.page then self:_at_folder(host, REMOVE_PAGE, { service }) end
 end
 
 door.guard("proxy", Proxy, { reads = { "routes" } })

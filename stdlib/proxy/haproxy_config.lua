@@ -2,7 +2,7 @@
 --- holds what all services share, one each the backend of a service; which request is for which service, which services
 --- are down for maintenance and which are paused stands in maps, a line each.
 
-local container = require "deploy.container"
+local container = require "deploy.app.container"
 local text = require "native.text"
 
 local M = {}
@@ -52,7 +52,11 @@ frontend deployrun
   http-request return status 404 content-type text/plain string "nothing is served here\n" unless known
   http-request set-var(txn.message) var(txn.service),map(/deployrun/maintenance.map)
   acl down var(txn.message) -m found
-  http-request return status 503 content-type text/plain lf-string "%[var(txn.message)]\n" hdr Retry-After 5 if down
+  http-request set-var(txn.retry) var(txn.service),map(/deployrun/retry.map,5)
+  acl paged var(txn.retry) -m end .html
+  http-request use-service lua.deployrun_page if down paged
+]] .. '  http-request return status 503 content-type text/plain lf-string "%[var(txn.message)]\\n"' .. [[
+ hdr Retry-After "%[var(txn.retry)]" if down
   acl held var(txn.service),map(/deployrun/paused.map) -m found
   http-request lua.deployrun_hold if held
   acl expired var(txn.expired) -m bool
@@ -60,7 +64,8 @@ frontend deployrun
   use_backend %[var(txn.service)]
 ]]
 
---- Holds requests while their service is in the map of those that are paused, each for as long as that says (ms).
+--- Holds requests while their service is in the map of those that are paused, each for as long as that says (ms); and
+--- answers with a service's page: what HAProxy itself returns has to fit into one of its buffers (tune.bufsize).
 M.HOLD = [[
 -- Written by deployrun.
 local paused = Map.new("/deployrun/paused.map", Map._str)
@@ -78,6 +83,18 @@ core.register_action("deployrun_hold", { "http-req" }, function(txn)
     core.msleep(20)
   end
 end, 0)
+
+core.register_service("deployrun_page", "http", function(applet)
+  local file = io.open("/deployrun/pages/" .. applet:get_var("txn.service") .. ".html", "rb")
+  local page = file and file:read("*a") or "down for maintenance"
+  if file then file:close() end
+  applet:set_status(503)
+  applet:add_header("content-type", "text/html; charset=utf-8")
+  applet:add_header("content-length", tostring(#page))
+  applet:add_header("retry-after", applet:get_var("txn.retry"):match("^%d+"))
+  applet:start_response()
+  if applet.method ~= "HEAD" then applet:send(page) end
+end)
 ]]
 
 --- The lines of a service in the map of routes. The longest that fits a request's name and path is taken; what has no

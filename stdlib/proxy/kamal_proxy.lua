@@ -8,6 +8,7 @@ local base = require "proxy.base"
 local door = require "native.door"
 local fail = require "native.fail"
 local json = require "native.json"
+local prepared = require "proxy.prepared"
 local side_by_side = require "deploy.side_by_side"
 local task = require "native.task"
 local text = require "native.text"
@@ -20,14 +21,18 @@ Proxy.__index = Proxy
 M.CONTAINER = "kamal-proxy"
 M.IMAGE = "basecamp/kamal-proxy:v0.9.2"
 
--- ms between looks whether a long deploy has switched. A look takes several answers in turn; one that came before the
--- end of a short deploy over a long way would hold it up.
+-- Its volume. Pages of services are here too: what it wrote down names them, and it does not start without them.
+local HOME = "/home/kamal-proxy/.config/kamal-proxy"
 -- Written right after each switch (internal/server/router.go, installLoadBalancer) and read when it starts.
-local STATE_FILE = "/home/kamal-proxy/.config/kamal-proxy/kamal-proxy.state"
+local STATE_FILE = HOME .. "/kamal-proxy.state"
 local STATES = { [0] = "running", "paused", "stopped" }  -- internal/server/pause_controller.go
 
+-- ms between looks whether a long deploy has switched. A look takes several answers in turn; one that came before the
+-- end of a short deploy over a long way would hold it up.
 local SWITCH_LOOK = 500
 local DEPLOY_TIMEOUT = "10s"  -- our own readiness check has passed when the proxy is asked
+local DRAIN = "30s"           -- the proxy's own, of a pause and a stop
+local MARGIN = 15000          -- ms beyond a drain's own time
 
 --- @param settings table   `proxy` of the app's settings
 --- @param app AppConfig
@@ -37,13 +42,15 @@ function M.new(settings, app)
   local self = base.init(settings, app, {
     container = name, image = settings.image or M.IMAGE, volumes = { name .. "-config" },
   })
-  self._drained = {}  -- by host and service: a switch of ours has drained too
+  self._drained = {}   -- by host and service: a switch of ours has drained too
+  self._prepared = {}  -- by host and service: a command that the engine knows already
+  self._held = {}      -- by host and service: a hold of ours has drained
   return setmetatable(self, Proxy)
 end
 
 --- What its container is made of.
 function Proxy:spec()
-  return self:_spec { volumes = { self.volumes[1] .. ":/home/kamal-proxy/.config/kamal-proxy" } }
+  return self:_spec { volumes = { self.volumes[1] .. ":" .. HOME } }
 end
 
 --- Takes the colours out of `kamal-proxy list`; it writes them into pipes too.
@@ -73,7 +80,7 @@ local function joined(list) return type(list) == "table" and table.concat(list, 
 --- The services of its state file, as `parse_list` has them; nil for a shape that is not known.
 --- @param bytes string
 --- @return table<string, { host: string, path: string, target: string, state: string, tls: boolean,
----         container: string, port: integer }>?
+---         container: string, port: integer, pages: string? }>?  pages: the folder of its own pages
 function M.parse_state(bytes)
   local ok, saved = pcall(json.decode, bytes)
   if not ok or type(saved) ~= "table" then return nil end
@@ -89,7 +96,7 @@ function M.parse_state(bytes)
     local hosts = joined(options.hosts)
     services[one.name] = { host = hosts == "" and "*" or hosts, path = joined(options.path_prefixes), target = target,
       state = STATES[pause.state], tls = options.tls_enabled == true, container = container or target,
-      port = tonumber(port) or 80 }
+      port = tonumber(port) or 80, pages = options.error_page_path ~= "" and options.error_page_path or nil }
   end
   return services
 end
@@ -98,8 +105,9 @@ end
 --- @param service string
 --- @param target string   container:port
 --- @param route table
+--- @param pages? string   the folder of its own pages, in its container
 --- @return string[]
-function M.deploy_command(service, target, route)
+function M.deploy_command(service, target, route, pages)
   local argv = { "kamal-proxy", "deploy", service, "--target=" .. target, "--deploy-timeout=" .. DEPLOY_TIMEOUT,
     "--drain-timeout=" .. route.drain_timeout, "--health-check-interval=100ms" }
   local function add(flag, value)
@@ -113,6 +121,7 @@ function M.deploy_command(service, target, route)
   add("path-prefix", route.path_prefix)
   add("target-timeout", route.response_timeout)
   add("forward-headers", route.forward_headers)
+  add("error-pages", pages)
   return argv
 end
 
@@ -155,22 +164,86 @@ function Proxy:_await_ready(host)
   end)
 end
 
---- Whether a `deploy` of the service runs inside the proxy.
-function Proxy:_is_deploying(host, service)
-  for _, exec in ipairs(host.docker:execs(self.container)) do
-    if exec.running and exec.argv[2] == "deploy" and exec.argv[3] == service then return true end
+M.DEPLOYS, M.HOLDS = { deploy = true }, { pause = true, stop = true }
+local DEPLOYS, HOLDS = M.DEPLOYS, M.HOLDS
+
+--- Whether one of some commands for a service runs inside a proxy.
+local function runs(host, container, service, commands)
+  for _, exec in ipairs(try(host.docker.execs, host.docker, container) or {}) do
+    if exec.running and commands[exec.argv[2]] and exec.argv[3] == service then return true end
   end
   return false
+end
+
+--- Waits until no such command runs for a service: a proxy goes on with what nobody waits for. Raises `proxy.drain`.
+--- @async
+--- @param host Host
+--- @param container string  the proxy's
+--- @param service string
+--- @param commands table<string, true>  DEPLOYS or HOLDS
+--- @param limit number  ms
+function M.await_end(host, container, service, commands, limit)
+  local deadline, pause = task.now() + limit, 100
+  while runs(host, container, service, commands) do
+    if task.now() > deadline then
+      fail.raise("proxy.drain", ("%s: requests are still under way"):format(service), { host = host.name })
+    end
+    task.sleep(pause)
+    pause = math.min(pause * 1.5, 1000)
+  end
+end
+
+function Proxy:_runs(host, service, commands) return runs(host, self.container, service, commands) end
+
+local function key_of(host, service) return host.name .. " " .. service end
+
+local function pages_of(service) return ("%s/deployrun/%s"):format(HOME, service) end
+
+-- Its template of an answer of 503. Without an argument it is none of a maintenance (internal/server/load_balancer.go).
+local TEMPLATE = "{{if .}}%s{{else}}<h1>503 Service Unavailable</h1>{{end}}"
+
+function Proxy:_page()
+  local page = self:_answer().page
+  return page and TEMPLATE:gsub("%%s", function() return page end) or nil
+end
+
+function Proxy:_deploy_argv(service, to)
+  local target = ("%s:%d"):format(to.container:sub(1, 12), to.route.app_port)
+  return M.deploy_command(service, target, to.route, self:_page() and pages_of(service))
+end
+
+--- Sees to it that the app's page is where a `deploy` reads it; it stays there. Returns whether it was.
+function Proxy:_bring_page(host, service)
+  local page = self:_page()
+  if not page then return true end
+  if try(host.docker.read, host.docker, self.container, pages_of(service) .. "/503.html") == page then return true end
+  host.docker:put_archive(self.container, HOME, {
+    { name = "deployrun", directory = true }, { name = "deployrun/" .. service, directory = true },
+    { name = ("deployrun/%s/503.html"):format(service), bytes = page },
+  })
+  return false
+end
+
+--- @async
+--- @param host Host
+--- @param service string
+--- @param to { container: string, route: table }
+function Proxy:prepare_switch(host, service, to)
+  self._prepared[key_of(host, service)] = prepared.command(host.docker, self.container,
+    self:_deploy_argv(service, to))
 end
 
 --- Runs a `deploy` to its end, and looks whether it was the last one: then nothing drains any more.
 --- @return boolean drained
 function Proxy:_deploy(host, service, argv)
-  local result = host.docker:exec(self.container, argv, { code = false })
+  local key = key_of(host, service)
+  local known = self._prepared[key]
+  self._prepared[key] = nil
+  local result = prepared.run(host.docker, self.container, argv, known, { code = false })
   local deploying
   side_by_side({
     function() result.code = result.code or host.docker:exec_code(result.exec) end,
-    function() deploying = self:_is_deploying(host, service) end,
+    function() deploying = self:_runs(host, service, DEPLOYS) end,
   }, "end of the deploy", function(fn) fn() end)
   self:_check(host, words_of(argv), result)
   return not deploying
@@ -182,8 +255,9 @@ end
 --- @param service string
 --- @param to { container: string, route: table }
 function Proxy:switch(host, service, to)
-  local id, key = to.container:sub(1, 12), host.name .. " " .. service
-  local argv = M.deploy_command(service, ("%s:%d"):format(id, to.route.app_port), to.route)
+  local id, key = to.container:sub(1, 12), key_of(host, service)
+  local argv = self:_deploy_argv(service, to)
+  self:_bring_page(host, service)
   self._drained[key] = nil
   local deploy = task.spawn(function() self._drained[key] = self:_deploy(host, service, argv) end,
     { name = "deploy of " .. service, observed = true })
@@ -222,39 +296,82 @@ function Proxy:drain(host, service, _ids, route)
 end
 
 function Proxy:_drain(host, service, route)
-  if self._drained[host.name .. " " .. service] then return end
-  local deadline = task.now() + text.parse_duration(route.drain_timeout) + 15000
-  local pause = 100
-  while self:_is_deploying(host, service) do
-    if task.now() > deadline then
-      fail.raise("proxy.drain", ("%s: requests are still under way"):format(service), { host = host.name })
-    end
-    task.sleep(pause)
-    pause = math.min(pause * 1.5, 1000)
-  end
+  if self._drained[key_of(host, service)] then return end
+  self:_await_end(host, service, DEPLOYS, text.parse_duration(route.drain_timeout) + MARGIN)
 end
 
---- Requests wait, none fails, up to `wait`.
+function Proxy:_await_end(host, service, commands, limit)
+  M.await_end(host, self.container, service, commands, limit)
+end
+
+--- A hold returns at once where an earlier one, whose process may be gone, still drains (internal/server/target.go).
+function Proxy:_hold(host, service, argv, drain)
+  local key = key_of(host, service)
+  self._held[key] = nil
+  self:_run(host, argv)
+  door.wait(host.name, ("until no request to %s is under way"):format(service), nil, function()
+    self:_await_end(host, service, HOLDS, text.parse_duration(drain) + MARGIN)
+  end)
+  self._held[key] = true
+end
+
+--- Requests wait, none fails, up to `wait`; returns when those under way have ended.
 --- @async
 --- @param host Host
 --- @param service string
 --- @param options? { wait?: string, drain?: string }
 function Proxy:pause(host, service, options)
-  options = options or {}
-  self:_run(host, { "kamal-proxy", "pause", service, "--max-pause=" .. (options.wait or "30s"),
-    "--drain-timeout=" .. (options.drain or "30s") })
+  local drain = options and options.drain or DRAIN
+  self:_hold(host, service, { "kamal-proxy", "pause", service,
+    "--max-pause=" .. (options and options.wait or "30s"), "--drain-timeout=" .. drain }, drain)
 end
 
---- Ends a pause or a maintenance.
+--- Ends a pause or a maintenance. A hold that was called off may still drain, and what drains answers 503 to every
+--- request: traffic goes to it anew (`to`: what it goes to), or that end is waited for.
 --- @async
-function Proxy:resume(host, service)
+--- @param host Host
+--- @param service string
+--- @param to? { container: string, route: table }
+function Proxy:resume(host, service, to)
+  local key = key_of(host, service)
+  if not self._held[key] and not door.is_kept() and self:_runs(host, service, HOLDS) then
+    if to then
+      self:_bring_page(host, service)
+      self:_run(host, self:_deploy_argv(service, to))
+    else
+      self:_await_end(host, service, HOLDS, text.parse_duration(DRAIN) + MARGIN)
+    end
+  end
+  self._held[key] = nil
   self:_run(host, { "kamal-proxy", "resume", service })
 end
 
---- Answers 503 with a message to everything but the health check.
+--- Makes the app's page the one that a service answers with, where it is not yet: pages come with a `deploy`, here of
+--- what has the traffic already.
+function Proxy:_take_page(host, service, to)
+  if not (to and self:_page()) then return end
+  local same, look = self:_bring_page(host, service), self:_look_at_state(host)
+  local now = look and look.routes[service]
+  if same and now and now.pages == pages_of(service) then return end
+  local argv = self:_deploy_argv(service, to)
+  local ok, err = pcall(self._run, self, host, argv)
+  if ok then return end
+  if fail.normal(err).kind ~= "proxy.command" then error(err, 0) end
+  -- It does not answer its health check, and in a moment gets no requests anyway.
+  argv[#argv + 1] = "--force"
+  self:_run(host, argv)
+end
+
+--- Answers 503 with a page or a message to everything but the health check; returns when requests under way have ended.
 --- @async
-function Proxy:maintenance(host, service, message)
-  self:_run(host, { "kamal-proxy", "stop", service, "--message=" .. (message or "") })
+--- @param host Host
+--- @param service string
+--- @param message? string
+--- @param to? { container: string, route: table }  what has the traffic: without it a page comes with the next switch
+function Proxy:maintenance(host, service, message, to)
+  self:_take_page(host, service, to)
+  local argv = { "kamal-proxy", "stop", service, "--message=" .. self:_answer(message).message }
+  self:_hold(host, service, argv, DRAIN)
 end
 
 door.guard("proxy", Proxy, { reads = { "routes" } })

@@ -120,14 +120,13 @@ function Proxy:_learn(host)
   return facts
 end
 
---- Puts a service's file in place once nginx has found no fault in it, and reads again.
-function Proxy:_apply(host, service, what)
+--- Puts a service's file in place once nginx has found no fault in it.
+function Proxy:_put(host, service, what, page)
   local facts, name = self:_learn(host), "next/" .. service
-  self:_write(host, name .. ".conf", config.service(service, what))
+  self:_write(host, name .. ".conf", config.service(service, what, page))
   self:_write(host, name .. ".test", config.base(facts, "/deployrun/" .. name .. ".conf"))
   self:_inside(host, "nginx -t", { "nginx", "-t", "-q", "-c", "/deployrun/" .. name .. ".test" })
   self:_at_folder(host, PLACE, { service, config.file_name(service, what.route) })
-  self:_reload(host)
 end
 
 function Proxy:look(host) return self:_look_by_files(host) end
@@ -139,16 +138,7 @@ function Proxy:routes(host) return M.parse_routes(self:_look_at_folder(host, LIS
 --- @param listing string  lines of a file's name and its first line
 --- @return table<string, table>
 function M.parse_routes(listing)
-  local routes = {}
-  for line in listing:gmatch("[^\r\n]+") do
-    local service, first = line:match("^services/%d+%-(%S+)%.conf (.*)$")
-    local found = first and config.header(first .. "\n")
-    if found then
-      found.target = ("%s:%d"):format(found.container, found.port)
-      routes[service] = found
-    end
-  end
-  return routes
+  return folder.parse_routes(listing, "^services/%d+%-(%S+)%.conf (.*)$", config.header)
 end
 
 --- Sends a service's traffic to a container; returns when new requests go there. Requests under way end where they are.
@@ -157,8 +147,16 @@ end
 --- @param service string
 --- @param to { container: string, route: table }
 function Proxy:switch(host, service, to)
-  self:_apply(host, service,
-    { container = to.container:sub(1, 12), port = to.route.app_port, state = "running", route = to.route })
+  local what = { container = to.container:sub(1, 12), port = to.route.app_port, state = "running", route = to.route }
+  local found, page = self:routes(host)[service], nil
+  -- A maintenance ends with `resume`, as behind the other proxies; until that reads again, nobody gets a target.
+  local down = found and found.state == "maintenance"
+  if down then
+    what.state, what.message, what.retry_after, what.page = found.state, found.message, found.retry_after, found.page
+    page = found.page and self:_answer().page
+  end
+  self:_put(host, service, what, page)
+  if not down then self:_reload(host) end
 end
 
 --- Forgets a service; a repetition does the rest of an interrupted one.
@@ -180,26 +178,34 @@ function Proxy:drain(host, service, ids, route)
   self:_at_folder(host, FORGET_NEXT, { service })
 end
 
-function Proxy:_change(host, service, state, message)
+function Proxy:_change(host, service, state, answer)
   local found = self:routes(host)[service]
   if not found then
     fail.raise("proxy.command", ("nginx serves no %s"):format(service), { host = host.name })
   end
-  if found.state == state and found.message == message then return end
-  found.state, found.message, found.target = state, message, nil
-  self:_apply(host, service, found)
+  local page = answer.page and folder.digest(answer.page)
+  local same = found.state == state and found.message == answer.message and found.page == page
+  if same and found.retry_after == answer.retry_after then return end
+  found.state, found.message, found.retry_after, found.page = state, answer.message, answer.retry_after, page
+  found.target = nil
+  self:_put(host, service, found, answer.page)
+  self:_reload(host)
 end
 
 --- Raises `proxy.unsupported`.
 function Proxy:pause() self:needs("pause") end
 
---- Answers 503 with a message to everything.
+--- Answers 503 with a page or a message to everything.
 --- @async
-function Proxy:maintenance(host, service, message) self:_change(host, service, "maintenance", message) end
+function Proxy:maintenance(host, service, message)
+  local answer = self:_answer(message)
+  if answer.page then answer.message = nil end
+  self:_change(host, service, "maintenance", answer)
+end
 
 --- Ends a maintenance.
 --- @async
-function Proxy:resume(host, service) self:_change(host, service, "running", nil) end
+function Proxy:resume(host, service) self:_change(host, service, "running", {}) end
 
 door.guard("proxy", Proxy, { reads = { "routes" } })
 

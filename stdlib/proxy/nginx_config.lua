@@ -98,9 +98,45 @@ function M.file_name(service, route)
   return ("%d%03d-%s.conf"):format(#route.hosts > 0 and 1 or 0, math.min(#prefix, 999), service)
 end
 
-local function text_of(message)
-  local plain = message:gsub("%c", " "):gsub('[\\"]', "\\%0"):gsub("%$", "${deployrun_dollar}")
-  return '"' .. plain .. '\\n"'
+local function escaped(words) return (words:gsub('[\\"]', "\\%0"):gsub("%$", "${deployrun_dollar}")) end
+
+local function text_of(message) return '"' .. escaped((message:gsub("%c", " "))) .. '\\n"' end
+
+-- A word of a configuration ends with nginx's buffer of 4,096 bytes (ngx_conf_file.c): a page is several variables, and
+-- those are joined in groups until one word names them all.
+local WORD, SLICE, GROUP = 3000, 100, 100
+
+local function parts_of(page)
+  local parts, current, length = {}, {}, 0
+  local function flush()
+    parts[#parts + 1] = table.concat(current)
+    current, length = {}, 0
+  end
+  for from = 1, #page, SLICE do
+    local words = escaped(page:sub(from, from + SLICE - 1))
+    if length + #words > WORD then flush() end
+    current[#current + 1], length = words, length + #words
+  end
+  flush()
+  return parts
+end
+
+--- Adds the variables of a page; returns the words that stand for all of it.
+local function add_page(page, add)
+  local parts, count = parts_of(page), 0
+  repeat
+    local names = {}
+    for index, part in ipairs(parts) do
+      count = count + 1
+      names[index] = ("${deployrun_p%d}"):format(count)
+      add('    set $deployrun_p%d "%s";', count, part)
+    end
+    parts = {}
+    for from = 1, #names, GROUP do
+      parts[#parts + 1] = table.concat(names, "", from, math.min(from + GROUP - 1, #names))
+    end
+  until #parts == 1
+  return ('"%s"'):format(parts[1])
 end
 
 local HEADERS = [[
@@ -120,13 +156,16 @@ local PASSED_ON = HEADERS:format("$proxy_add_x_forwarded_for", "$deployrun_proto
 --- @field port integer
 --- @field state "running"|"maintenance"
 --- @field message string?   of the maintenance
+--- @field retry_after integer?  of the maintenance: seconds
+--- @field page string?      of the maintenance: what tells it from others
 --- @field route table
 
 --- The file of a service.
 --- @param service string
 --- @param what NginxService
+--- @param page? string  of the maintenance, HTML
 --- @return string
-function M.service(service, what)
+function M.service(service, what, page)
   local route, lines = what.route, {}
   local function add(line, ...) lines[#lines + 1] = select("#", ...) > 0 and line:format(...) or line end
   add("# Written by deployrun: %s", json.encode(what))
@@ -134,8 +173,9 @@ function M.service(service, what)
   add("location = /.deployrun/%s {", service)
   add("    internal;")
   if what.state == "maintenance" then
-    add("    add_header Retry-After 5 always;")
-    add("    return 503 %s;", text_of(what.message or "down for maintenance"))
+    add("    add_header Retry-After %d always;", what.retry_after or 5)
+    if page then add('    default_type "text/html; charset=utf-8";') end
+    add("    return 503 %s;", page and add_page(page, add) or text_of(what.message or "down for maintenance"))
   else
     add(route.forward_headers == false and OWN or PASSED_ON)
     if route.response_timeout then

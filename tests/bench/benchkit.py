@@ -153,3 +153,33 @@ def versions():
             return f"{argv[0]}: not found"
     return [first([str(deployrun()), "--version"]), first(["ssh", "-V"]), first(["dockerd", "--version"]),
             first(["docker", "--version"]), f"kernel {os.uname().release}, {os.cpu_count()} cores"]
+
+
+class Connection:
+    """One server of the lab over `rtt`, with a recipe for us and a ControlMaster for ssh, each with an open connection."""
+
+    def __init__(self, lab, rtt, recipe):
+        self._route = Route(lab, rtt)
+        address, port = self._route.address(0)
+        self._folder = lab.scratch()
+        (self._folder / "recipe.lua").write_text(recipe.format(
+            address=address, port=port, key=lab.keys.client["ed25519"], known_hosts=self._route.known_hosts))
+        self._environment = {"PATH": os.environ["PATH"], "HOME": str(lab.folder)}
+        self._share = ["ssh", "-F", self._route.config, "-o", f"ControlPath={self._folder}/control"]
+        run([*self._share, "-o", "ControlMaster=yes", "-fN", "h1"], env=self._environment)
+
+    def deployrun(self, *words):
+        return run([deployrun(), "recipe.lua", *words], cwd=self._folder, env=self._environment)
+
+    def ssh(self, *words):
+        run([*self._share, "h1", *words], env=self._environment)
+
+    def cold_ssh(self, *words):
+        run(["ssh", "-F", self._route.config, "h1", *words], env=self._environment)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        run([*self._share, "-O", "exit", "h1"], env=self._environment)
+        self._route.close()

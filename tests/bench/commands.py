@@ -1,10 +1,7 @@
 """exec: one command on an open connection, beside ssh through a ControlMaster; and a cold one beside a cold ssh."""
 
-import os
-
-from benchkit import PRODUCT, Route, figures, ratio, run, timed
+from benchkit import PRODUCT, Connection, figures, ratio, timed
 from labkit import Lab
-from labkit.paths import deployrun
 
 EXEC = """\
 local deploy = require "deploy"
@@ -28,30 +25,20 @@ def measure_exec(rtts, pairs):
     count = 50
     with Lab(hosts=1, engine=False) as lab:
         for rtt in rtts:
-            route = Route(lab, rtt)
-            address, port = route.address(0)
-            folder = lab.scratch()
-            (folder / "commands.lua").write_text(EXEC.format(address=address, port=port, key=lab.keys.client["ed25519"],
-                                                             known_hosts=route.known_hosts))
-            environment = {"PATH": os.environ["PATH"], "HOME": str(lab.folder)}
-            share = ["ssh", "-F", route.config, "-o", f"ControlPath={folder}/control"]
-            run([*share, "-o", "ControlMaster=yes", "-fN", "h1"], env=environment)
+            with Connection(lab, rtt, EXEC) as connection:
+                def product(n):
+                    connection.deployrun("--count", n)
 
-            def product(n):
-                run([deployrun(), "commands.lua", "--count", n], cwd=folder, env=environment)
-
-            def masters(n):
-                for _ in range(n):
-                    run([*share, "h1", "true"], env=environment)
-            ours, theirs, cold = [], [], []
-            for _ in range(pairs):
-                one, many = timed(lambda: product(1))[0], timed(lambda: product(count + 1))[0]
-                cold.append(one)
-                ours.append((many - one) / count)
-                theirs.append(timed(lambda: masters(count))[0] / count)
-            run([*share, "-O", "exit", "h1"], env=environment)
-            alone = [timed(lambda: run(["ssh", "-F", route.config, "h1", "true"], env=environment))[0] for _ in range(pairs)]
-            route.close()
+                def masters(n):
+                    for _ in range(n):
+                        connection.ssh("true")
+                ours, theirs, cold = [], [], []
+                for _ in range(pairs):
+                    one, many = timed(lambda: product(1))[0], timed(lambda: product(count + 1))[0]
+                    cold.append(one)
+                    ours.append((many - one) / count)
+                    theirs.append(timed(lambda: masters(count))[0] / count)
+                alone = [timed(lambda: connection.cold_ssh("true"))[0] for _ in range(pairs)]
             print(f"-- round trip time {rtt} ms")
             print(f"{PRODUCT:22}{figures(ours)}\n{'ssh ControlMaster':22}{figures(theirs)}\nratio {ratio(ours, theirs):.2f}")
             print(f"{'deployrun, cold':22}{figures(cold)}\n{'ssh, cold':22}{figures(alone)}\nratio {ratio(cold, alone):.2f}")

@@ -12,7 +12,7 @@ import time
 from faultkit import FULL, LIGHT, Lab, Site, mark
 from prodkit import seconds_line, summary_line
 
-MOMENTS = 50 if FULL else 12
+MOMENTS = 50 if FULL else 8
 AT_ONCE = 1.5  # seconds; the machine is shared with everything else that a test starts
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
@@ -178,3 +178,62 @@ def test_as_ci_cancels_jobs():
 
 for _test in (test_interrupted_deploys_are_undone, test_two_signals_end_it_at_once_and_abort_cleans_up):
     _test.timeout = 3600 if FULL else 600
+
+
+STUBBORN = """\
+local deploy = require "deploy"
+local app = deploy.app { service = "shop", image = "%(image)s", network = "kamal", lock = false,
+  roles = { worker = { hosts = { "%(address)s" }, proxy = false, stop_timeout = "5s",
+    cmd = { "sh", "-c", "trap '' TERM USR1; while :; do read -t 1 line </dev/zero; done" },
+    env = { clear = { ROUND = deploy.round } } } },
+  ssh = { user = "root", keys = { "%(key)s" }, known_hosts = "%(known_hosts)s", config = false } }
+deploy.command "deploy" {
+  default = true,
+  run = function(run)
+    local seen = run:step("look", { on = app.hosts, reads = true, run = function(host) return app:look(host) end })
+    run:step("pull", { on = app.hosts, run = function(host) return app:pull(host, "lts", seen[host]) end })
+    local started = run:step("start", { on = app.hosts,
+      run = function(host) return app:start(host, "lts", seen[host]) end,
+      undo = function(host) app:unstart(host, "lts", seen[host]) end })
+    run:step("retire", { on = app.hosts,
+      run = function(host) return app:retire(host, seen[host], started[host]) end,
+      undo = function(host) app:unretire(host, seen[host], started[host]) end })
+  end,
+}
+"""
+
+
+def test_an_interrupted_stop_ends_nothing_that_was_given_back():
+    """The engine goes on with a stop that was called off; a program that does not mind its signal lives until then."""
+    with Lab(hosts=1) as lab:
+        host = lab.hosts[0]
+        host.engine.network("kamal")
+        folder = lab.scratch()
+        text = STUBBORN % {"image": host.image("haproxy"), "address": host.address, "key": lab.keys.client["ed25519"],
+                           "known_hosts": lab.known_hosts}
+        recipe = folder / "recipe.lua"
+
+        def write(number):
+            recipe.write_text(text.replace("deploy.round", str(number)))
+
+        def state():
+            return {c["Name"]: c["State"]["Status"] for c in host.engine.containers()}
+
+        write(1)
+        assert lab.deployrun(["recipe.lua"], cwd=folder).code == 0
+        before = state()
+        assert list(before.values()) == ["running"], before
+        for mode in ("undo", "abort"):
+            write(2)
+            program = lab.start_deployrun(["recipe.lua", "--json"], cwd=folder)
+            for line in program.process.stdout:
+                if '"step.started"' in line and '"retire"' in line:
+                    break
+            time.sleep(0.7)
+            program.signal(signal.SIGINT if mode == "undo" else signal.SIGKILL)
+            program.process.wait(timeout=60)
+            if mode == "abort":
+                settled = lab.deployrun(["recipe.lua", "--abort"], cwd=folder)
+                assert settled.code == 0, settled
+            time.sleep(7)  # longer than the stop that was called off
+            assert state() == before, (mode, state(), before)

@@ -33,9 +33,9 @@ struct World {
 void try_input(std::string_view bytes) {
   static World world;
   core::Loop& loop = world.loop;
-  const auto route = world.client.route([bytes, &loop](auto done) -> std::shared_ptr<void> {
+  const auto route = world.client.route([bytes](auto done) -> std::shared_ptr<void> {
     auto token = std::make_shared<int>(0);
-    loop.defer([bytes, done, alive = std::weak_ptr<int>(token)] {
+    world.loop.defer([bytes, done, alive = std::weak_ptr<int>(token)] {
       if (!alive.expired()) done(std::unique_ptr<core::Stream>(std::make_unique<Answer>(bytes)));
     });
     return token;

@@ -4,6 +4,9 @@ with one migration more, and what tests look at. The recipe is the shipped file,
 import json
 import os
 import shutil
+import sqlite3
+from contextlib import closing
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from labkit import binaries
@@ -151,3 +154,41 @@ def acknowledged(load):
 
 def failures(load):
     return [record for record in load.records() if record["error"]]
+
+
+MOMENT = timedelta(milliseconds=50)
+
+
+def refused_by_a_pause(host, load):
+    """How many requests kamal-proxy turned away in the moment of a pause (docs/sqlite.md, "The moment of a pause"): it had
+    let them through and not yet sent them anywhere. Its own log has each, answered 503 with no target right after
+    «Service paused»; a failed request that is not there is somebody else's."""
+    failed = [(record["status"], _time(record["start_ms"] + record["duration_ms"])) for record in failures(load)]
+    if not failed:
+        return 0
+    [proxy] = [one["Id"] for one in host.engine.containers() if one["Name"].strip("/") == "kamal-proxy"]
+    paused, refused = None, []
+    for line in host.engine.logs(proxy).splitlines():
+        entry = json.loads(line) if line.startswith("{") else {}
+        at = datetime.fromisoformat(entry["time"]) if "time" in entry else None
+        if entry.get("msg") == "Service paused":
+            paused = at
+        elif entry.get("status") == 503 and not entry["target"] and paused and at - paused < MOMENT:
+            refused.append(at)
+    explained = [one for one in failed if one[0] == 503 and any(abs(one[1] - at) < MOMENT for at in refused)]
+    return min(len(explained), len(refused))
+
+
+def _time(milliseconds):
+    return datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
+
+
+def row_of(site, step):
+    """The journal's row that says that a task of a step of the newest run has ended."""
+    with closing(sqlite3.connect(site.folder / ".deployrun/journal.db")) as database:
+        run, = database.execute("SELECT run FROM journal WHERE type = 'run' ORDER BY number DESC LIMIT 1").fetchone()
+        types = database.execute("SELECT type, json_extract(body, '$.name'), json_extract(body, '$.ordinal'), "
+                                 "json_extract(body, '$.step'), json_extract(body, '$.state') FROM journal WHERE run = ? "
+                                 "ORDER BY number", (run,)).fetchall()
+    [ordinal] = [row[2] for row in types if row[0] == "step" and row[1] == step]
+    return [number for number, row in enumerate(types, 1) if row[0] == "task" and row[3] == ordinal and row[4] == "done"][0]

@@ -12,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from labkit.paths import ROOT
 
 FULL = os.environ.get("DEPLOYRUN_FULL") == "1"
-KAMAL, CADDY, NGINX, HAPROXY = "kamal_proxy", "caddy", "nginx", "haproxy"
-PROXY_IMAGES = {KAMAL: "kamal-proxy:v0.9.2", CADDY: "caddy:2", NGINX: "nginx:stable", HAPROXY: "haproxy:lts"}
+KAMAL, CADDY, NGINX, HAPROXY, TRAEFIK = "kamal_proxy", "caddy", "nginx", "haproxy", "traefik"
+PROXY_IMAGES = {KAMAL: "kamal-proxy:v0.9.2", CADDY: "caddy:2", NGINX: "nginx:stable", HAPROXY: "haproxy:lts",
+                TRAEFIK: "traefik:v3"}
 SERVICE = "shop"
 
 # 200 requests a second in all, half of them on kept connections, with large and long ones among them.
@@ -47,13 +48,15 @@ class Project:
     """A folder with recipes/prod.lua and its inventory, as a team has it. `hosts` are the lab's (all by default),
     `ssh` and `more` further lines of the inventory."""
 
+    RECIPE = "recipes/prod.lua"
+
     def __init__(self, lab, *, kind=KAMAL, hosts=None, user="root", key=None, deadline="8s", ssh="", more="",
                  known_hosts=None):
         self.lab = lab
         self.hosts = lab.hosts if hosts is None else hosts
         self.folder = lab.scratch()
         (self.folder / "recipes").mkdir()
-        shutil.copyfile(ROOT / "recipes/prod.lua", self.recipe)
+        shutil.copyfile(ROOT / self.RECIPE, self.recipe)
         self.inventory.write_text(INVENTORY.format(
             service=SERVICE, image=lab.image("app"), user=user, key=key or lab.keys.client["ed25519"], kind=kind,
             hosts="".join(f"  - {{ address: {host.address}, name: {host.name} }}\n" for host in self.hosts), ssh=ssh,
@@ -62,7 +65,7 @@ class Project:
 
     @property
     def recipe(self):
-        return self.folder / "recipes/prod.lua"
+        return self.folder / self.RECIPE
 
     @property
     def inventory(self):
@@ -75,7 +78,7 @@ class Project:
         path.write_text(text.replace(old, new))
 
     def start(self, command, *args, env=None):
-        return self.lab.start_deployrun(["recipes/prod.lua", command, *args], cwd=self.folder, env=env)
+        return self.lab.start_deployrun([self.RECIPE, command, *args], cwd=self.folder, env=env)
 
     def run(self, command, *args, env=None, timeout=180):
         return self.start(command, *args, env=env).wait(timeout)

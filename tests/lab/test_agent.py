@@ -1,17 +1,19 @@
 """deployrun-agent on real servers: how it gets there, how it ends, databases of servers and in volumes, `once`."""
 
 import os
+import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
-from labkit import Lab, wait_until
+from labkit import Lab, Skip, processes, wait_until
 from labkit.paths import deployrun
 from test_ssh import recipe, run_recipe
 
 HOME = "/home/deploy"
 AGENT = deployrun().parent / "agent" / "deployrun-agent"
+ARM64_AGENT = deployrun().parent / "agent-aarch64" / "agent" / "deployrun-agent"
+
 
 def files(host, folder=f"{HOME}/.deployrun"):
     return sorted(path.name for path in (host.machine.root / folder.lstrip("/")).iterdir())
@@ -19,15 +21,8 @@ def files(host, folder=f"{HOME}/.deployrun"):
 
 def agents(host):
     """Process ids of running agents, as the server counts."""
-    found = []
-    for path in (host.machine.root / "proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().split(b"\0")
-        except OSError:
-            continue  # ended meanwhile
-        if b"agent" in words[0] and b"serve" in words:
-            found.append(int(path.parent.name))
-    return found
+    lines = ((pid, line.split(b"\0")) for pid, line in processes.command_lines(host.machine.root / "proc").items())
+    return [pid for pid, words in lines if b"agent" in words[0] and b"serve" in words]
 
 
 def as_deploy(lab, host, body, **options):
@@ -92,7 +87,7 @@ def test_delivery_to_a_plain_user():
 
 
 HOLDS = f"""
-    local client = require("deploy.agent").on(host:_session(), host.name, {{ lease = "3s" }})
+    local client = require("deploy.host.agent").on(host:_session(), host.name, {{ lease = "3s" }})
     local backend = require("native.sqlite.there").backend(client)
     local db = require("native.sqlite").open_with(backend, "{HOME}/app.sqlite3", {{ create = true }}, host.name)
     db:execute("CREATE TABLE IF NOT EXISTS row (n INTEGER)")
@@ -114,6 +109,55 @@ def start_holding(lab, host):
 def rows(host):
     script = f"import sqlite3; print(sqlite3.connect('{HOME}/app.sqlite3').execute('select count(*) from row').fetchone()[0])"
     return int(host.machine.run(["python3", "-c", script]).stdout)
+
+
+EMULATED = """
+local agent = require "native.agent"
+local lock = require "deploy.lock"
+local sqlite = require "native.sqlite"
+local test = require "test"
+
+test.it("opens databases, copies them, and keeps locks, on arm64", function()
+  local client = agent.connect(agent.dial_process {{ "qemu-aarch64-static", "{agent}", "serve", "--lease", "30s" }})
+  test.equal(client:hello().arch, "aarch64")
+  local db = sqlite.open_with(require("native.sqlite.there").backend(client), "{folder}/app.sqlite3", {{ create = true }}, "arm")
+  db:execute("CREATE TABLE row (n INTEGER)")
+  db:exclusive(function(tx) tx:run("INSERT INTO row VALUES (?1)", {{ 7 }}) end)
+  db:snapshot("{folder}/copy.sqlite3")
+  db:run("DELETE FROM row")
+  db:restore("{folder}/copy.sqlite3")
+  test.equal(db:query("SELECT n FROM row")[1].n, 7)
+  test.equal(db:check().ok, true)
+  local taken = client:call("lock.acquire", {{ name = "shop", patience_ms = 0,
+    claim = lock.claim({{ user = "ann", host = "laptop" }}, "deploy", {{ run = "r1" }}) }})
+  local ok, err = pcall(client.call, client, "lock.acquire", {{ name = "shop", patience_ms = 0,
+    claim = lock.claim({{ user = "bob", host = "laptop" }}, "deploy", {{ run = "r2" }}) }})
+  test.equal({{ ok, err.kind }}, {{ false, "lock.held" }})
+  client:call("lock.release", {{ claim = taken.claim }})
+  client:close()
+end)
+"""
+
+
+def test_an_arm64_server_gets_the_agent_for_it():
+    """Delivered where `uname -m` says so; what is delivered works, as far as an emulator can tell."""
+    if not shutil.which("qemu-aarch64-static"):
+        raise Skip("qemu-aarch64-static (qemu-user-static) is not installed")
+    if not ARM64_AGENT.exists():
+        raise Skip("this build has no agent for arm64: g++-aarch64-linux-gnu, .ci/setup")
+    with Lab(hosts=1, engine=False) as lab:
+        host = lab.hosts[0]
+        uname = host.machine.root / "usr/local/bin/uname"
+        uname.write_text("#!/bin/sh\necho aarch64\n")
+        uname.chmod(0o755)
+        as_deploy(lab, host, WRITE)
+        [name] = files(host)
+        agent = host.machine.root / HOME.lstrip("/") / ".deployrun" / name
+        assert agent.read_bytes() == ARM64_AGENT.read_bytes()
+        folder = lab.scratch()
+        (folder / "arm64_test.lua").write_text(EMULATED.format(agent=ARM64_AGENT, folder=folder))
+        result = lab.deployrun(["test", "arm64_test.lua"], cwd=folder, env={"HOME": str(folder)})
+        assert result.code == 0 and "1 passed, 0 failed" in result.out, result
 
 
 def test_the_agent_ends_with_its_line():
@@ -172,7 +216,7 @@ def test_a_database_in_a_volume_of_an_image_without_a_shell():
 
         # Somebody in another container holds it: process, command and container are named.
         folder = recipe(lab, host, f"""
-    local client = require("deploy.agent").in_container(host.docker, {place}, {{ lease = "3s" }})
+    local client = require("deploy.host.agent").in_container(host.docker, {place}, {{ lease = "3s" }})
     local backend = require("native.sqlite.there").backend(client)
     require("native.sqlite").open_with(backend, "db/app.sqlite3", nil, host.name):exclusive(function()
       require("native.files").write("began", "")
@@ -204,11 +248,11 @@ def test_once_among_eight_who_start_at_a_time():
         started = [subprocess.Popen(argv, cwd=work, stdin=subprocess.DEVNULL) for _ in range(8)]
         wait_until(lambda: (work / "began").exists() and (work / "began").read_text().strip(), 10, "the first")
         initialiser = int((work / "began").read_text())
-        first = next(each for each in started if each.pid == state_of(initialiser)[1])
+        first = next(each for each in started if each.pid == processes.state(initialiser)[1])
         first.kill()
         codes = {each.pid: each.wait(40) for each in started}
         assert codes.pop(first.pid) == -signal.SIGKILL and set(codes.values()) == {0}, codes
-        assert (work / "done").read_text() == "done\n" and not runs(initialiser)
+        assert (work / "done").read_text() == "done\n" and not processes.runs(initialiser)
         # Done before: nothing runs. A failure's code and a signal are the command's.
         def once(key, *command, **options):
             words = [AGENT, "once", "--db", work / "app.sqlite3", "--key", key, *options.get("more", ()), "--", *command]
@@ -225,13 +269,3 @@ def test_once_among_eight_who_start_at_a_time():
             assert busy.returncode == 75 and f"held by process {slow.pid}, sh" in busy.stderr, busy
             slow.terminate()
             assert slow.wait(10) == 4
-
-
-def state_of(pid):
-    """Its state's letter and its parent."""
-    letter, parent = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[:2]
-    return letter, int(parent)
-
-
-def runs(pid):
-    return Path(f"/proc/{pid}").exists() and state_of(pid)[0] != "Z"

@@ -7,9 +7,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from labkit import Lab, wait_until
+from labkit.authority import Authority
 from labkit.paths import ROOT, deployrun
 from labkit.s3 import ACCESS, S3, SECRET, Way
 from prodkit import FULL
@@ -76,43 +78,49 @@ def acknowledged(log):
     return int(whole[-1]) if whole else 0
 
 
+def _back_up_under_writers(folder, count):
+    database = folder / "app.sqlite3"
+    make_database(database)
+    home = make_plan(folder, database, folder=str(folder / "kept"), keep="1d", at_least=1)
+    logs = [folder / f"log{number}" for number in range(4)]
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, database, str(number), logs[number]])
+               for number in range(4)]
+    try:
+        wait_until(lambda: all(acknowledged(log) > 5 for log in logs), 20, "the writers")
+        rows = []
+        for _ in range(count):
+            before = [acknowledged(log) for log in logs]
+            made = ask(home, "now")
+            kept = folder / "kept" / made["file"]
+            db = open_kept(kept, folder / "seen.sqlite3")
+            assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+            for number in range(4):
+                here = db.execute("SELECT count(*), max(n) FROM child WHERE w = ?", (number,)).fetchone()
+                assert here[0] == here[1] >= before[number], (number, here, before)
+            rows.append(db.execute("SELECT count(*) FROM child").fetchone()[0])
+            db.close()
+            kept.unlink()
+        assert all(writer.poll() is None for writer in writers), "a writer failed"
+        assert rows == sorted(rows) and rows[-1] > rows[0], rows
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+    assert not (folder / "app.sqlite3-journal").exists() and list((home / "scratch").iterdir()) == []
+
+
 def test_every_backup_under_writers_is_whole():
-    """Four writers, up to 100 transactions a second each; each backup passes both checks and has every row that was acknowledged before it began."""
-    count = 1000 if FULL else 20
+    """Four writers, up to 100 transactions a second each; each backup passes both checks and has every row that was
+    acknowledged before it began. Each database of its own serves for some of them: they grow all the time."""
+    rounds, count = (20, 50) if FULL else (1, 20)
     with Lab(hosts=0, engine=False) as lab:
-        folder = lab.scratch()
-        database = folder / "app.sqlite3"
-        make_database(database)
-        home = make_plan(folder, database, folder=str(folder / "kept"), keep="1d", at_least=1)
-        logs = [folder / f"log{number}" for number in range(4)]
-        writers = [subprocess.Popen([sys.executable, "-c", WRITER, database, str(number), logs[number]])
-                   for number in range(4)]
-        try:
-            wait_until(lambda: all(acknowledged(log) > 5 for log in logs), 20, "the writers")
-            rows = []
-            for _ in range(count):
-                before = [acknowledged(log) for log in logs]
-                made = ask(home, "now")
-                kept = folder / "kept" / made["file"]
-                db = open_kept(kept, folder / "seen.sqlite3")
-                assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-                assert db.execute("PRAGMA foreign_key_check").fetchall() == []
-                for number in range(4):
-                    here = db.execute("SELECT count(*), max(n) FROM child WHERE w = ?", (number,)).fetchone()
-                    assert here[0] == here[1] >= before[number], (number, here, before)
-                rows.append(db.execute("SELECT count(*) FROM child").fetchone()[0])
-                db.close()
-                kept.unlink()
-            assert all(writer.poll() is None for writer in writers), "a writer failed"
-            assert rows == sorted(rows) and rows[-1] > rows[0], rows
-        finally:
-            for writer in writers:
-                writer.kill()
-                writer.wait()
-        assert not (folder / "app.sqlite3-journal").exists() and list((home / "scratch").iterdir()) == []
+        for _ in range(rounds):
+            _back_up_under_writers(lab.scratch(), count)
+    return f"{rounds * count} backups, each of them whole"
 
 
-test_every_backup_under_writers_is_whole.timeout = 3600 if FULL else 300
+test_every_backup_under_writers_is_whole.timeout = 7200 if FULL else 600
 
 
 def test_s3_takes_whole_backups_alone():
@@ -181,6 +189,28 @@ def test_s3_takes_whole_backups_alone():
             assert len(list((folder / "kept").iterdir())) == 1
             listed = ask(home, "list")
             assert len(listed["backups"]) == 1 and len(listed["failed"]) == 1 and listed["last"]["ok"] is False
+
+
+def test_s3_over_tls():
+    """With a certificate of an authority that the plan names; refused without it, and with another name in it."""
+    with Lab(hosts=0, engine=False) as lab:
+        folder = lab.scratch()
+        database = folder / "app.sqlite3"
+        make_database(database, rows=3, size=1000)
+        ca = Authority.new(folder, "ca")
+        with S3(folder / "s3", certificate=ca.issue("good", alt="IP:127.0.0.1")) as s3:
+            assert s3.endpoint.startswith("https://")
+            home = make_plan(folder, database, s3, bucket={"ca": str(folder / "ca.pem")})
+            made = ask(home, "now")
+            assert s3.objects() == ["db/" + made["file"]]
+            assert ask(home, "drill")["id"] == made["id"]
+            error = ask(make_plan(folder, database, s3), "now", check=False)
+            assert "certificate" in error["message"] and "`ca`" in error["hint"], error
+            assert len(s3.objects()) == 1
+        with S3(folder / "other", certificate=ca.issue("other", alt="DNS:elsewhere.example")) as s3:
+            error = ask(make_plan(folder, database, s3, bucket={"ca": str(folder / "ca.pem")}), "now", check=False)
+            assert "127.0.0.1" in error["message"] and not s3.objects(), error
+        return error["message"]
 
 
 def project(lab, host, database, **words):
@@ -311,3 +341,62 @@ def test_a_plain_user_and_its_own_database():
             db = sqlite3.connect(made)
             assert db.execute("SELECT count(*) FROM parent").fetchone() == (3,)
             db.close()
+
+
+def test_a_timer_of_systemd():
+    """Root on a server with systemd: the timer fires by itself, a changed schedule counts at once, nothing is left of it."""
+    with Lab(hosts=1, engine=False, systemd=True) as lab:
+        host = lab.hosts[0]
+        made = lab.scratch() / "app.sqlite3"
+        make_database(made, rows=3, size=1000)
+        shutil.copyfile(made, host.machine.root / "srv-app.sqlite3")
+        folder = project(lab, host, '"/srv-app.sqlite3"')
+        units = [f"deployrun-backup-shop.{ending}" for ending in ("service", "timer")]
+
+        def deployrun_backup(word):
+            result = lab.deployrun(["backup.lua", word], cwd=folder)
+            assert result.code == 0, result
+            return result.out + result.err
+
+        def systemctl(*words, check=True):
+            return host.machine.run(["systemctl", "--no-pager", *words], check=check).stdout
+
+        def kept():
+            there = host.machine.root / "var/backups/shop"
+            return [path for path in there.iterdir() if path.suffix == ".zst"] if there.exists() else []
+
+        assert "scheduled by systemd" in deployrun_backup("install")
+        timers = systemctl("list-timers")
+        assert " 03:15:00 " in timers and units[1] in timers, timers
+        assert systemctl("is-enabled", units[1]) == "enabled\n"
+        found = host.machine.run(["systemd-analyze", "verify", *[f"/etc/systemd/system/{unit}" for unit in units]])
+        assert found.stdout + found.stderr == "", found
+        assert kept() == []
+
+        text = (folder / "backup.lua").read_text()
+        assert "daily 03:15" in text
+        (folder / "backup.lua").write_text(text.replace("daily 03:15", "every 1m"))
+        deployrun_backup("install")
+        begin = time.monotonic()
+        # Its minute, and the minute within which systemd may choose its moment (AccuracySec).
+        wait_until(kept, 130, "a backup by the timer", every=0.2)
+        waited = time.monotonic() - begin
+        wait_until(lambda: systemctl("show", "-P", "ActiveState", units[0]) == "inactive\n", 10, "its end")
+        assert systemctl("show", "-P", "Result", units[0]) == "success\n"
+        assert "program" in host.machine.run(["journalctl", "--no-pager", "-u", units[0]]).stdout
+        db = open_kept(kept()[0], lab.scratch() / "seen.sqlite3")
+        assert db.execute("SELECT count(*) FROM parent").fetchone() == (3,)
+        db.close()
+        assert kept()[0].name.split("-")[1] in deployrun_backup("list")
+
+        # One that fails is a failed unit, also for who looks with systemd's own tools.
+        (host.machine.root / "srv-app.sqlite3").unlink()
+        assert host.machine.run(["systemctl", "start", units[0]], check=False).returncode != 0
+        assert units[0] in systemctl("--failed")
+
+        deployrun_backup("uninstall")
+        for words in (("list-timers", "--all"), ("--failed",), ("list-unit-files",), ("list-units", "--all")):
+            assert "deployrun" not in systemctl(*words), systemctl(*words)
+        left = host.machine.run(["find", "/etc/systemd", "/var/lib/systemd", "-name", "*deployrun*"], check=False).stdout
+        assert left == "" and kept(), left
+        return f"fired after {waited:.0f} s"

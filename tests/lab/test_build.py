@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from labkit import Lab, wait_until
-from labkit import binaries
+from labkit import binaries, processes
 from labkit.program import Program, environment
 
 TOKEN = "hush-hush-0123456789"
@@ -70,14 +70,7 @@ class Workshop:
 
 def builders(target):
     """Processes whose arguments hold this."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if target.encode() in place.read_bytes():
-                found.append(place.parent.name)
-        except OSError:
-            pass
-    return found
+    return [pid for pid, line in processes.command_lines().items() if target.encode() in line]
 
 
 def test_an_image_is_built_and_pushed():

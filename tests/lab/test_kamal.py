@@ -1,80 +1,10 @@
 """recipes/kamal.lua: a Kamal project on two servers with the real kamal-proxy, under load where traffic must not be lost."""
 
 import base64
-import shutil
 
+from kamalkit import Project, containers, running
 from labkit import Lab
-from labkit.paths import ROOT
 from prodkit import summary_line
-
-CONFIG = """\
-service: shop
-image: shop
-registry: {{ server: {registry}, username: any, password: [REGISTRY_PASSWORD] }}
-builder: {{ arch: amd64 }}
-servers:
-  web: [{hosts}]
-  workers:
-    hosts: [{first}]
-    options: {{ memory: 256m }}
-env:
-  clear: {{ GREETING: "hello there" }}
-  secret: [API_TOKEN]
-proxy:
-  healthcheck: {{ interval: 1, path: /up, timeout: 1 }}
-  run: {{ registry: {registry}, repository: kamal-proxy, version: v0.9.2 }}
-accessories:
-  cache: {{ image: {cache}, host: {first}, env: {{ clear: {{ A: b }} }} }}
-deploy_timeout: 6
-drain_timeout: 5
-readiness_delay: 1
-retain_containers: 2
-ssh: {{ user: root, keys: [{key}], config: false }}
-aliases: {{ running: app version }}
-x-deployrun: {{ known_hosts: {known_hosts} }}
-"""
-
-
-class Project:
-    """A folder as a team has it, with the shipped recipe beside it."""
-
-    def __init__(self, lab):
-        self.lab = lab
-        self.folder = lab.scratch()
-        registry = lab.image("shop").partition("/")[0]
-        (self.folder / "config").mkdir()
-        (self.folder / ".kamal/hooks").mkdir(parents=True)
-        (self.folder / "recipes").mkdir()
-        shutil.copyfile(ROOT / "recipes/kamal.lua", self.folder / "recipes/kamal.lua")
-        (self.folder / "config/deploy.yml").write_text(CONFIG.format(
-            registry=registry, hosts=", ".join(host.address for host in lab.hosts), first=lab.hosts[0].address,
-            key=lab.keys.client["ed25519"], known_hosts=lab.known_hosts, cache=lab.image("app") + ":v9"))
-        (self.folder / ".kamal/secrets").write_text(
-            "REGISTRY_PASSWORD=$(printf registry-password)\nAPI_TOKEN='token $x \"q\"'\n")
-        hook = self.folder / ".kamal/hooks/post-deploy"
-        hook.write_text('#!/bin/sh\necho "$KAMAL_COMMAND $KAMAL_VERSION $KAMAL_LOCK $API_TOKEN" >> hooks.log\n')
-        hook.chmod(0o755)
-
-    def run(self, *args, timeout=120):
-        return self.lab.deployrun(["recipes/kamal.lua", *args], cwd=self.folder, timeout=timeout)
-
-    def good(self, *args):
-        result = self.run(*args)
-        assert result.code == 0, result
-        return result
-
-
-def containers(host, **want):
-    """name → container of those with these labels, stopped ones too."""
-    found = {}
-    for one in host.engine.get("/containers/json?all=1"):
-        if all(one["Labels"].get(key) == value for key, value in want.items()):
-            found[one["Names"][0][1:]] = one
-    return found
-
-
-def running(host, role="web"):
-    return sorted(name for name, one in containers(host, service="shop", role=role).items() if one["State"] == "running")
 
 
 def _check_container(host):
@@ -143,3 +73,6 @@ def _check_commands(lab, project):
     project.good("prune", "containers", "--retain", "1")
     stopped = [one for one in containers(first, service="shop").values() if one["State"] == "exited"]
     assert len(stopped) == 1, stopped
+
+
+test_a_kamal_project_from_setup_to_prune.alone = True  # 200 requests a second, and two servers' deploys

@@ -7,7 +7,7 @@ import termios
 from contextlib import contextmanager
 from pathlib import Path
 
-from labkit import wait_until
+from labkit import processes, wait_until
 from labkit.paths import deployrun
 from labkit.program import environment
 from screen import Screen
@@ -23,14 +23,6 @@ def shells(*calls, columns=80, rows=24):
             f"  run = function(run)\n{body}  end,\n}}\n")
         env = environment({"HOME": folder, "TERM": "xterm-256color", "SHELL": "/bin/bash", "PS1": "$ "})
         yield Screen([str(deployrun()), "test.lua"], folder, env, columns=columns, rows=rows)
-
-
-def gone(pid):
-    """Whether no program runs under this number; one that waits to be reaped does not run."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except OSError:
-        return True
 
 
 def test_a_local_shell_in_a_terminal():
@@ -74,7 +66,7 @@ def test_a_local_shell_that_is_ended_from_outside_gives_the_terminal_back():
         screen.wait("SIGTERM|interrupted")
         assert termios.tcgetattr(screen.master)[:4] == screen.before[:4]
         assert screen.end() == 143
-        wait_until(lambda: gone(pid), 30, "the program to end")
+        wait_until(lambda: not processes.runs(pid), 30, "the program to end")
 
 
 def test_a_local_shell_that_cannot_be_says_so():

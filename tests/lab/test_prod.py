@@ -5,9 +5,9 @@ import json
 import re
 import threading
 
-from labkit import Lab
+from labkit import Lab, processes
 from mirror import Mirror
-from prodkit import (CADDY, FULL, HAPROXY, KAMAL, NGINX, STEADY, Project, assert_same, assert_serving, container, differences,
+from prodkit import (CADDY, FULL, HAPROXY, KAMAL, NGINX, STEADY, TRAEFIK, Project, assert_same, assert_serving, container, differences,
                      seconds_line, snapshots, summary_line)
 
 ROUNDS = 10 if FULL else 2  # each: two deploys and one rollback
@@ -64,9 +64,15 @@ def test_no_request_is_lost_behind_haproxy():
     return _ship_and_go_back(HAPROXY)
 
 
+def test_no_request_is_lost_behind_traefik():
+    return _ship_and_go_back(TRAEFIK)
+
+
 for _test in (test_no_request_is_lost_behind_kamal_proxy, test_no_request_is_lost_behind_caddy,
-              test_no_request_is_lost_behind_nginx, test_no_request_is_lost_behind_haproxy):
+              test_no_request_is_lost_behind_nginx, test_no_request_is_lost_behind_haproxy,
+              test_no_request_is_lost_behind_traefik):
     _test.timeout = 2400 if FULL else 600
+    _test.alone = True  # beside others the machine, not the proxy, would be what keeps large uploads waiting
 
 
 NAIVE = """\
@@ -162,10 +168,14 @@ def test_a_bad_version_on_one_server_changes_nothing():
     return _bad_versions(KAMAL)
 
 
+test_a_bad_version_on_one_server_changes_nothing.alone = True
+
+
 if FULL:
     def test_a_bad_version_on_one_server_changes_nothing_behind_the_others():
-        return "\n".join(_bad_versions(proxy) for proxy in (CADDY, NGINX, HAPROXY))
+        return "\n".join(_bad_versions(proxy) for proxy in (CADDY, NGINX, HAPROXY, TRAEFIK))
 
+    test_a_bad_version_on_one_server_changes_nothing_behind_the_others.alone = True
     test_a_bad_version_on_one_server_changes_nothing_behind_the_others.timeout = 1800
 
 
@@ -228,6 +238,9 @@ if FULL:  # in CI a plan says so: test_plan.py
 
     def test_a_second_deploy_changes_nothing_behind_haproxy():
         return _deploy_again(HAPROXY)
+
+    def test_a_second_deploy_changes_nothing_behind_traefik():
+        return _deploy_again(TRAEFIK)
 
 
 def test_five_stopped_releases_are_kept():
@@ -311,11 +324,7 @@ class CommandLines(threading.Thread):
     def run(self):
         while not self._ending.is_set():
             for root in self._roots:
-                for path in root.glob("[0-9]*/cmdline"):
-                    try:
-                        self.seen.add(path.read_bytes())
-                    except OSError:
-                        pass  # ended meanwhile
+                self.seen.update(processes.command_lines(root).values())
 
     def __enter__(self):
         self.start()

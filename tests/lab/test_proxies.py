@@ -6,10 +6,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from labkit import Lab, wait_until
-from prodkit import CADDY, HAPROXY, KAMAL, NGINX, Project, assert_serving
+from prodkit import CADDY, HAPROXY, KAMAL, NGINX, TRAEFIK, Project, assert_serving
 
-CONTAINERS = {KAMAL: "kamal-proxy", CADDY: "caddy", NGINX: "nginx", HAPROXY: "haproxy"}
-TELLS_WHY = (KAMAL, NGINX, HAPROXY)  # its maintenance has words of ours
+CONTAINERS = {KAMAL: "kamal-proxy", CADDY: "caddy", NGINX: "nginx", HAPROXY: "haproxy", TRAEFIK: "traefik"}
 HOLDS = (KAMAL, HAPROXY)
 
 RECIPE = """\
@@ -18,6 +17,10 @@ local app = deploy.app "recipes/prod.yml"
 %s
 local calls = {
   maintenance = function(host) app.proxy:maintenance(host, "shop-web", "back at 9, \\"sure\\"") end,
+  page = function(host)
+    local role = app:roles(host)[1]
+    app.proxy:maintenance(host, "shop-web", nil, app:former_target(app:look(host), role))
+  end,
   pause = function(host) app.proxy:pause(host, "shop-web", { wait = "120s" }) end,
   shed = function(host) app.proxy:pause(host, "shop-web", { wait = "300ms" }) end,
   resume = function(host) app.proxy:resume(host, "shop-web") end,
@@ -95,7 +98,8 @@ def _maintenance(kind, host, calls):
         status, headers, body = ask(host, method=method)
         assert status == 503, (status, body)
         assert kind == KAMAL or headers["Retry-After"] == "5", headers.items()  # it says nothing of that
-        assert kind not in TELLS_WHY or "back at 9" in body, body
+        assert kind == KAMAL or headers["Content-Type"].startswith("text/plain"), headers.items()
+        assert "back at 9" in body, body
     calls.good("resume")
     _served(host, "v2")
     assert calls.good("state").split()[-1] == "running"
@@ -171,6 +175,69 @@ def _behind(kind):
         _served(host, "v3", "c.shop.example")
         assert ask(host, "b.shop.example")[2] != "v3\n"
         assert_serving([host], "v3")
+        _a_page_of_its_own(kind, lab, project, calls)
+
+
+# Larger than a buffer of HAProxy's and than a word of nginx's configuration, with what their languages are made of.
+FILLER = "".join(f'<p class="n{n}">$1 ${{host}} \\ %[src] {{http.request.host}} caf\u00e9 #{n};</p>\n' for n in range(900))
+PAGE = f"<!doctype html>\n<title>down</title>\n{FILLER}<p>back at @</p>\n"
+
+
+def _page_answers(kind, host, page, retry_after):
+    """Every method gets the page, whole, with 503; a client that has seen it gets it again."""
+    for method in ("GET", "POST", "DELETE"):
+        status, headers, body = ask(host, method=method, path="/any/where?a=1")
+        assert status == 503 and body == page, (kind, method, status, body[:200], body[-200:])
+        assert headers["Content-Type"].lower() == "text/html; charset=utf-8", headers.items()
+        assert kind == KAMAL or headers["Retry-After"] == retry_after, headers.items()
+    status, headers, body = ask(host, method="HEAD")
+    assert (status, body) == (503, ""), (kind, status, body)
+    connection = http.client.HTTPConnection(host.address, 80, timeout=30)
+    try:  # one connection, and what makes a file server answer 206, 304 and 412
+        for wanted in ({"Range": "bytes=0-9"}, {"If-None-Match": "*"}, {"If-Match": '"x"'}):
+            connection.request("GET", "/", headers={"Host": "shop.example", **wanted})
+            answer = connection.getresponse()
+            assert (answer.status, answer.read().decode()) == (503, page), (kind, wanted, answer.status)
+    finally:
+        connection.close()
+
+
+def _a_page_of_its_own(kind, lab, project, calls):
+    host = lab.hosts[0]
+    file = project.folder / "recipes/maintenance.html"
+    file.write_text(PAGE.replace("@", "nine"))
+    retry = "" if kind == KAMAL else ", retry_after: 90s"
+    # What runs has never heard of a page.
+    project.inventory.write_text(
+        project.inventory.read_text() + f"\nmaintenance: {{ page: maintenance.html{retry} }}\n")
+    with lab.load(rate=50, header="Host: shop.example") as load:
+        calls.good("page")
+        _page_answers(kind, host, PAGE.replace("@", "nine"), "90")
+        calls.good("resume")
+        _served(host, "v3")
+        load.stop()
+    failed = [one for one in load.records() if one["error"]]
+    assert failed and {one["status"] for one in failed} == {503}, failed[:3]
+
+    # Another page takes the place of one; neither a switch nor a restart of the proxy ends the maintenance.
+    calls.good("page")
+    file.write_text(PAGE.replace("@", "ten"))
+    calls.good("page")
+    _page_answers(kind, host, PAGE.replace("@", "ten"), "90")
+    project.deploy("v4")
+    _page_answers(kind, host, PAGE.replace("@", "ten"), "90")
+    host.engine.call("POST", f"/containers/{CONTAINERS[kind]}/restart?t=1")
+    wait_until(lambda: _status(host) == 503, 30, "the maintenance, after a restart")
+    _page_answers(kind, host, PAGE.replace("@", "ten"), "90")
+    calls.good("resume")
+    _served(host, "v4")
+
+    # A page that is gone is said before anything is changed.
+    file.unlink()
+    before = host.snapshot()
+    result = calls.run("page")
+    assert result.code == 2 and "maintenance.html: no such file" in result.out + result.err, result
+    assert host.snapshot() == before
 
 
 def _status(host):
@@ -185,4 +252,4 @@ def test_the_calls_that_all_proxies_share():
         list(pool.map(_behind, CONTAINERS))
 
 
-test_the_calls_that_all_proxies_share.timeout = 900
+test_the_calls_that_all_proxies_share.timeout = 1200

@@ -5,8 +5,8 @@ import signal
 import urllib.request
 
 from labkit import Lab, wait_until
-from prodkit import (CADDY, FULL, HAPROXY, KAMAL, NGINX, Project, assert_same, assert_serving, container, serving,
-                     snapshots)
+from prodkit import (CADDY, FULL, HAPROXY, KAMAL, NGINX, TRAEFIK, Project, assert_same, assert_serving, container,
+                     serving, snapshots)
 
 ROLES = """\
 roles:
@@ -137,3 +137,6 @@ if FULL:
 
     def test_requests_outlive_a_kill_behind_haproxy():
         _requests_outlive_a_kill(HAPROXY)
+
+    def test_requests_outlive_a_kill_behind_traefik():
+        _requests_outlive_a_kill(TRAEFIK)

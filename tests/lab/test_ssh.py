@@ -170,6 +170,11 @@ def test_a_server_that_allows_one_session():
     run:log("said " .. table.concat(said, " "))"""
         result = run_recipe(lab, lab.hosts[0], body)
         assert result.code == 0 and "said 1 2 3 4 5 6" in result.out, result
+        # What keeps the deploy lock has the one session for as long as the connection lasts.
+        locked = run_recipe(lab, lab.hosts[0], """
+    local database = host:sqlite({ path = "there.db" }, { create = true })
+    host:exec({ "true" })""")
+        assert locked.code != 0 and "MaxSessions" in locked.out and "two are enough" in locked.out, locked
 
 
 def test_a_server_that_drops_connections_at_random():

@@ -1,9 +1,10 @@
 --- What deploy.backup decides by itself: schedules, what is outdated, what it refuses; agents of other processors.
 
-local agent = require "deploy.agent"
+local agent = require "deploy.host.agent"
 local backup = require "deploy.backup"
 local deploy = require "deploy"
-local schedule = require "deploy.backup_schedule"
+local schedule = require "deploy.backup.schedule"
+local task = require "native.task"
 local test = require "test"
 
 local HASH = ("a"):rep(64)
@@ -66,11 +67,46 @@ test.it("refuses what cannot be, before it connects", function()
 end)
 
 test.it("names both processors where there is no agent for an image's", function()
-  local engine = { host = "h1", inspect_image = function() return { architecture = "arm64" } end }
+  local engine = { host = "h1", inspect_image = function() return { architecture = "riscv64" } end }
   local err = test.raises("agent.arch", function()
     agent.in_container(engine, { volume = "data", image = "shop:v1" })
   end)
-  test.contains(err.message, "aarch64")
+  test.contains(err.message, "riscv64")
   test.contains(err.message, "x86_64")
   test.equal(err.host, "h1")
+end)
+
+test.it("has what uses the database run again, also where its end was called off, or comes after a kill", function()
+  for index, how in ipairs { "interrupted", "killed" } do
+    local ends, running, starts = nil, true, 0
+    local function settle()
+      if ends and task.now() >= ends then running, ends = false, nil end
+      return running
+    end
+    local function wait()
+      while settle() do task.sleep(5) end
+    end
+    local docker = { inspect = function() return { running = settle() } end, wait = wait }
+    function docker.stop()
+      ends = task.now() + 80
+      wait()
+    end
+    function docker.start()
+      if not settle() then running, starts = true, starts + 1 end
+    end
+    local one = backup.new { name = "shop", host = deploy.host("server" .. index), database = "/srv/app.sqlite3",
+      folder = "/b" }
+    one.host = { name = "server" .. index, docker = docker }
+    if how == "interrupted" then
+      local stopping = task.spawn(function() one:stop { "shop-web-v1" } end, { name = "stop", observed = true })
+      task.sleep(10)
+      stopping:cancel("interrupted")
+      pcall(task.join, stopping)
+    else
+      ends = task.now() + 80
+    end
+    one:start { "shop-web-v1" }
+    task.sleep(100)
+    test.equal({ how, settle(), starts }, { how, true, 1 })
+  end
 end)

@@ -1,5 +1,8 @@
 local caddy = require "proxy.caddy"
 local config = require "proxy.caddy_config"
+local files = require "native.files"
+local json = require "native.json"
+local process = require "native.process"
 local test = require "test"
 
 local function route(change)
@@ -53,4 +56,65 @@ test.it("says that it cannot hold requests before anybody counts on it", functio
   local proxy = caddy.new({ kind = "caddy", http_port = 80 }, { network = "kamal" })
   test.raises("proxy.unsupported", function() proxy:needs("pause") end)
   proxy:needs("maintenance")
+end)
+
+--- A server whose folder is real and whose Caddy has the configuration that it was told last. `changed` is called once
+--- each change is made.
+local function server(changed)
+  local one = { name = "h1", docker = {} }
+  local home = process.run({ "mktemp", "-d" }).stdout:gsub("%s+$", "")
+  local folder = home .. "/.deployrun/caddy/"
+  function one.exec(_, argv, given)
+    local result = process.run(argv, { env = { HOME = home } })
+    if not (given and given.reads) then changed() end
+    return result
+  end
+  function one.write(_, path, bytes)
+    files.write(path, bytes, { parents = true })
+    changed()
+  end
+  function one.docker.exec(_, _, argv)
+    one.running = files.read((argv[4]:gsub("^/deployrun/", folder)))
+    changed()
+    return { code = 0, stdout = "", stderr = "" }
+  end
+  --- What a request gets: the newest target at the port of the route that runs, and by which name.
+  function one.serves()
+    local made = routes(config.decode(one.running))[1]
+    local pattern = made.handle[1].routes[2].match[1].file.try_files[1]
+    local found = process.run({ "sh", "-c", "cd \"$0\" && ls -t " .. pattern .. " 2>/dev/null | head -n 1",
+      folder .. "shop-web" }).stdout
+    return json.encode { made.match and made.match[1].host[1], (found:gsub("^serving/(.-)%s*$", "%1")) }
+  end
+  function one.close() files.remove(home, { recursive = true }) end
+  return one
+end
+
+local OLD = { container = ("a"):rep(64), route = route { hosts = { "old.example" } } }
+local NEW = { container = ("b"):rep(64), route = route { hosts = { "new.example" }, app_port = 8000 } }
+local SHORT = OLD.container:sub(1, 12)
+
+test.it("a switch that is cut off anywhere is taken back, and there is a target at each moment", function()
+  local cut, whole, nobody = 0
+  repeat
+    cut = cut + 1
+    local left, host = 0, nil
+    host = server(function()
+      left = left - 1
+      if left >= 0 and not host.serves():find("00\"", 1, true) then nobody = nobody or cut end
+      if left == 0 then error({ kind = "cancelled", message = "interrupted" }, 0) end
+    end)
+    local proxy = caddy.new({ kind = "caddy", http_port = 80 }, { network = "kamal" })
+    proxy:switch(host, "shop-web", OLD)
+    left = cut
+    whole = pcall(proxy.switch, proxy, host, "shop-web", NEW)
+    left = 0
+    -- As an undo does (deploy/app/release.lua).
+    if proxy:target(host, "shop-web").container ~= SHORT then proxy:switch(host, "shop-web", OLD) end
+    proxy:drain(host, "shop-web", {}, OLD.route)
+    test.equal({ cut, host.serves() }, { cut, json.encode { "old.example", SHORT .. ":3000" } })
+    host.close()
+  until whole
+  test.equal(nobody, nil)
+  test.ok(cut > 4)
 end)

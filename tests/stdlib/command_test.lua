@@ -61,3 +61,11 @@ test.it("a declaration's mistakes are named", function()
   err = failure(command.declare, registry, "x", { run = function() end, params = { version = { type = "strng" } } })
   test.equal(err.hint:find("string", 1, true) ~= nil, true)
 end)
+
+test.it("a parameter that deployrun itself would take is refused", function()
+  for _, name in ipairs { "force", "lock_wait", "plan" } do
+    local wrong = { run = function() end, params = { [name] = {} } }
+    local err = failure(command.declare, command.registry(), "deploy", wrong)
+    test.equal({ err.kind, err.token }, { "usage", name })
+  end
+end)

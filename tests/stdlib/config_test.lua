@@ -1,4 +1,4 @@
-local config = require "deploy.config"
+local config = require "deploy.app.config"
 local test = require "test"
 local yaml = require "native.yaml"
 
@@ -23,6 +23,12 @@ test.it("fills in what a small file leaves out", function()
   test.equal(web.health.path, "/up")
   test.equal(web.health.interval, "100ms")
   test.equal(web.stop_timeout, "10s")
+end)
+
+test.it("passes on what is said of the lock", function()
+  test.equal(complete(SMALL .. "lock: false\n").lock, false)
+  test.equal(complete(SMALL .. "lock: { lease: 45s }\n").lock, { lease = "45s" })
+  test.equal(complete(SMALL).lock, nil)
 end)
 
 test.it("puts the primary role first and only it behind the proxy", function()
@@ -83,7 +89,7 @@ proxy:
   test.contains(all, "app.yml:3:8: `hosts` is empty")
   test.contains(all, "app.yml:5:12: unknown key `deadlin`")
   test.contains(all, "app.yml:6:12: `health.timeout`: expected a duration")
-  test.contains(all, "app.yml:8:9: `proxy.kind`: \"kamalproxy\" is none of kamal_proxy, caddy, nginx, haproxy")
+  test.contains(all, "app.yml:8:9: `proxy.kind`: \"kamalproxy\" is none of kamal_proxy, caddy, nginx, haproxy, traefik")
   local hints = {}
   for _, each in ipairs { err, unpack(err.also) } do hints[#hints + 1] = each.hint end
   test.contains(table.concat(hints, "\n"), "deadline")

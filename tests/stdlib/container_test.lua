@@ -1,5 +1,5 @@
-local config = require "deploy.config"
-local container = require "deploy.container"
+local config = require "deploy.app.config"
+local container = require "deploy.app.container"
 local test = require "test"
 
 local function settings(change)

@@ -1,5 +1,7 @@
 local config = require "proxy.haproxy_config"
+local files = require "native.files"
 local haproxy = require "proxy.haproxy"
+local process = require "native.process"
 local test = require "test"
 
 -- As 2.6 answers `show servers state; show map …; show map …`.
@@ -63,4 +65,73 @@ test.it("says what it cannot do before anybody counts on it", function()
   test.raises("proxy.unsupported", function() proxy:needs "tls" end)
   proxy:needs "pause"
   proxy:needs "maintenance"
+end)
+
+--- A server whose folder is real, with a HAProxy that does what it is told: it has the files of its last reload and
+--- what was said to it since. `changed` is called once each change is made.
+local function server(changed)
+  local one = { name = "h1", docker = {} }
+  local home = process.run({ "mktemp", "-d" }).stdout:gsub("%s+$", "")
+  local folder = home .. "/.deployrun/haproxy/"
+  function one.exec(_, argv, given)
+    local result = process.run(argv, { env = { HOME = home } })
+    if not (given and given.reads) then changed() end
+    return result
+  end
+  function one.write(_, path, bytes)
+    files.write(path, bytes, { parents = true })
+    changed()
+  end
+  function one.reload()
+    local made = files.read(folder .. "services/shop-web.cfg")
+    local name, container, port = made:match("\n  server (%S+) (%w+):(%d+) ")
+    one.runs = { server = name, container = container, port = port, routes = files.read(folder .. "routes.map") }
+  end
+  function one.docker.kill() one.reload() changed() end
+  function one.docker.inspect() return { networks = { kamal = { ip = "10.1.1.1" } } } end
+  function one.docker.exec(_, _, argv, given)
+    local said = argv[5] or ""
+    if said:find("^set server") then
+      one.runs.container, one.runs.port = said:match("fqdn (%w+);.* port (%d+)$")
+    end
+    local out = "1\n# be_id be_name srv_id srv_name srv_addr srv_fqdn srv_port\n"
+    if one.runs then
+      out = out .. ("3 shop-web 1 %s 10.1.1.1 %s %s\n"):format(one.runs.server, one.runs.container, one.runs.port)
+    end
+    if not (given and given.reads) then changed() end
+    return { code = 0, stdout = said:find("^show") and out .. "\n\n\n" or "\n", stderr = "" }
+  end
+  function one.close() files.remove(home, { recursive = true }) end
+  return one
+end
+
+test.it("a switch that is cut off anywhere is taken back, for what runs and for its next start", function()
+  local function to(letter, name)
+    return { container = letter:rep(64), route = route { hosts = { name } } }
+  end
+  local old, new, cut, whole = to("a", "old.example"), to("b", "new.example"), 0
+  repeat
+    cut = cut + 1
+    local left = 0
+    local host = server(function()
+      left = left - 1
+      if left == 0 then error({ kind = "cancelled", message = "interrupted" }, 0) end
+    end)
+    local proxy = haproxy.new({ kind = "haproxy", http_port = 80 }, { network = "kamal" })
+    proxy:_prepare(host)
+    proxy:switch(host, "shop-web", old)
+    host.reload()
+    local before = host.runs
+    host.reload()
+    left = cut
+    whole = pcall(proxy.switch, proxy, host, "shop-web", new)
+    left = 0
+    -- As an undo does (deploy/app/release.lua).
+    if proxy:target(host, "shop-web").container ~= ("a"):rep(12) then proxy:switch(host, "shop-web", old) end
+    test.equal({ cut, host.runs }, { cut, before })
+    host.reload()
+    test.equal({ cut, host.runs }, { cut, before })
+    host.close()
+  until whole
+  test.ok(cut > 6)
 end)

@@ -9,6 +9,7 @@ local files = require "native.files"
 local naming = require "kamal.naming"
 local process = require "native.process"
 local proxy_args = require "kamal.proxy_args"
+local proxy_run = require "kamal.proxy_run"
 local test = require "test"
 
 local folder = nil
@@ -278,8 +279,19 @@ local PROXIES = {
 test.it("runs the proxy as Kamal does", function()
   for _, vector in ipairs(PROXIES) do
     local config = load(config_text(vector[1] ~= "" and "proxy: { run: { " .. vector[1] .. " } }" or ""))
-    test.equal(joined(containers.argv(containers.proxy(config, "1.1.1.1"))), vector[2])
+    test.equal(joined(containers.argv(proxy_run.of(config, "1.1.1.1"))), vector[2])
   end
+  -- Files that `proxy boot_config` wrote count where proxy.run says nothing, each for itself.
+  local written = { options = '--publish 8080:80 --expose=9090 --init --label "a=b c"', image = "r:5000/me/kamal-proxy",
+    image_version = "v9", run_command = "kamal-proxy run --debug" }
+  local config = load(config_text(""))
+  test.equal(joined(containers.argv(proxy_run.of(config, "1.1.1.1", written))), RUN ..
+    "--publish 8080:80 --expose 9090 --init --label a=b c r:5000/me/kamal-proxy:v9 kamal-proxy run --debug")
+  test.equal(joined(containers.argv(proxy_run.of(config, "1.1.1.1", { image_version = "v9" }))), RUN .. PORTS ..
+    "--log-opt max-size=10m basecamp/kamal-proxy:v9")
+  local told = load(config_text("proxy: { run: { http_port: 1 } }"))
+  test.contains(joined(containers.argv(proxy_run.of(told, "1.1.1.1", written))), "--publish 1:80 --publish 443:443")
+  test.raises("proxy.boot", function() proxy_run.of(config, "1.1.1.1", { options = "publish 80:80" }) end)
 end)
 
 local LOGGED = "--log-request-header=Cache-Control --log-request-header=Last-Modified --log-request-header=User-Agent"
@@ -441,6 +453,14 @@ local ERRORS = {
   { "sshkit: { dns_retries: x }", "sshkit/dns_retries: should be an integer" },
   { "output: { file: { path: /x }, otel: { endpoint: y } }", nil },
   { "output: { syslog: {} }", "output: unknown key: syslog" },
+  { "x-deployrun: { host_keys: accept-new, migrate: bin/rails db:migrate }", nil },
+  { "x-deployrun: { host_keys: never }", 'x-deployrun/host_keys: should be "strict" or "accept-new"' },
+  { "x-deployrun: { hostkeys: strict }", "x-deployrun: unknown key: hostkeys" },
+  { "x-deployrun: { migrate: { timeout: 5m } }", "x-deployrun/migrate: cmd is required" },
+  { "x-deployrun: { migrate: { cmd: a, timeout: soon } }", "x-deployrun/migrate/timeout: should be a duration" },
+  { "x-deployrun: { checks: { before: [{ check: serving }] } }",
+    "x-deployrun/checks/before/0: check should be one of" },
+  { "x-other: { anything: 1 }", nil },
   { "traefik: {}", "unknown key: traefik" }, { "healthcheck: {}", "unknown key: healthcheck" },
 }
 

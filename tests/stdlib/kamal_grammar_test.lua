@@ -1,6 +1,7 @@
 -- Kamal's command line: Thor's grammar.
 
 local commands = require "kamal.commands"
+local kamal = require "kamal"
 local grammar = require "kamal.grammar"
 local shell_words = require "kamal.shell_words"
 local test = require "test"
@@ -99,6 +100,14 @@ test.it("has Kamal's 66 visible commands and 14 hidden ones", function()
     if command.hidden then hidden = hidden + 1 elseif not command.ours then shown = shown + 1 end
   end
   test.equal({ shown, hidden }, { 66, 14 })
+end)
+
+test.it("has something that runs each of them", function()
+  local missing = {}
+  for _, command in ipairs(commands.LIST) do
+    if not kamal.is_there(command.name) then missing[#missing + 1] = command.name end
+  end
+  test.equal(missing, {})
 end)
 
 test.it("filters hosts and roles by wildcards", function()

@@ -104,6 +104,11 @@ test.it("reads the common file, then the plain or the destination's, never both"
   end)
 end)
 
+test.it("puts no secret into a command's arguments", function()
+  project({ files = { secrets = "A=a-secret-value\nB=$(test $A = a-secret-value && grep -c a-secret /proc/$$/cmdline; "
+    .. "true)\n" } }, function(open) test.equal(open():value("B"), "0") end)
+end)
+
 test.it("refuses what Kamal takes for empty: a command that fails, and one that is not there", function()
   project({ files = { secrets = "A=fine-value\nB=$(false)\n" } }, function(open, _, folder)
     local err = test.raises("kamal.secrets", function() open():value("A") end)
@@ -186,11 +191,12 @@ local VENDORS = {
   { "bitwarden secrets manager, of a project", "bitwarden_secrets_manager", {}, { "p1/all" },
     { bws = [[case "$1 $2" in "secret list") echo '[{"key":"K","value":"v"},{"key":"L","value":"w"}]';; esac]] },
     { K = "v", L = "w" }, "bws secret list p1" },
-  { "aws", "aws_secrets_manager", { account = "prof", from = "dir" }, { "S", "T" },
+  { "aws", "aws_secrets_manager", { account = "prof", from = "dir" }, { "S", "T", "U" },
     { aws = [==[[ "$1" = --version ] || echo '{"SecretValues":[{"Name":"dir/S","SecretString":"{\"A\":\"1x\",\"B\":2}"},
-      {"Name":"dir/T","SecretString":"plain"}],"Errors":[]}']==] },
-    { ["dir/S/A"] = "1x", ["dir/S/B"] = "2", ["dir/T"] = "plain" },
-    "aws secretsmanager batch-get-secret-value --secret-id-list dir/S dir/T --profile prof --output json" },
+      {"Name":"dir/T","SecretString":"plain"},
+      {"Name":"dir/U","SecretString":"12345678901234567890"}],"Errors":[]}']==] },
+    { ["dir/S/A"] = "1x", ["dir/S/B"] = "2", ["dir/T"] = "plain", ["dir/U"] = "12345678901234567890" },
+    "aws secretsmanager batch-get-secret-value --secret-id-list dir/S dir/T dir/U --profile prof --output json" },
   { "doppler", "doppler", { from = "proj/prd" }, { "S" },
     { doppler = [[case "$1" in secrets) echo '{"S":{"computed":"v"}}';; esac]] }, { S = "v" },
     "doppler secrets get S --json -p proj -c prd" },

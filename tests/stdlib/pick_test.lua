@@ -1,4 +1,4 @@
-local pick = require "deploy.pick"
+local pick = require "deploy.app.pick"
 local test = require "test"
 
 local WEB = { name = "web", proxied = true }
@@ -31,6 +31,18 @@ test.it("takes what the proxy serves for current, whatever else runs", function(
   local seen = look("v1", facts("v1", 1, "running"), facts("v2", 2, "running"))
   test.equal(pick.current(seen, WEB).version, "v1")
   test.equal(pick.current(look(nil, facts("v1", 1, "running")), WEB), nil)
+end)
+
+test.it("takes what runs besides what was started for replaced, by name", function()
+  local seen = look("v1", facts("v2", 2, "running"), facts("v1", 1, "running"), facts("v0", 0))
+  local function names(started)
+    local out = {}
+    for index, one in ipairs(pick.replaced(seen, { WEB }, started)) do out[index] = one.facts.name end
+    return out
+  end
+  test.equal(names { roles = { web = { id = facts("v2", 2).id } } }, { "shop-web-v1" })
+  test.equal(names(nil), { "shop-web-v1", "shop-web-v2" })
+  test.equal(pick.replaced(seen, { { name = "jobs" } }), {})
 end)
 
 test.it("takes the engine's order for what was made within one second", function()
@@ -85,4 +97,57 @@ test.it("knows what a start leaves: what it replaced is stopped, and set aside w
   test.equal(versions(pick.surplus(after, "web", 5)), { "v1" })
   test.equal(pick.after(seen.containers, { web = { id = facts("v1").id, name = "shop-web-v1" } })["shop-web-v1"].state,
     "running")
+end)
+
+local function remembering(seen, ...)
+  seen.records = {}
+  for index, version in ipairs { ... } do
+    seen.records[index] = { version = version, at = 10 - index, images = { web = "shop@sha256:" .. version } }
+  end
+  return seen
+end
+
+test.it("goes back to what a server remembers where its container is gone", function()
+  local seen = { a = remembering(look("v3", facts("v3", 5, "running")), "v4", "v3") }
+  test.raises("app.no_release", function() pick.rollback_target(seen, places("a")) end)
+  seen.a = remembering(look("v3", facts("v3", 20, "running"), facts("v1", 1)), "v3", "v2", "v1")
+  test.equal(pick.rollback_target(seen, places("a")), "v2")
+  test.equal(pick.rollback_target(seen, places("a"), "v1"), "v1")
+  local known = pick.known(seen.a, "web")
+  test.equal(versions(known), { "v3", "v2", "v1" })
+  test.equal({ known[2].facts, known[2].ref, known[3].facts.state }, { nil, "shop@sha256:v2", "exited" })
+end)
+
+test.it("takes what was noted before a release for older than it, whatever clock noted it", function()
+  local seen = { a = remembering(look("v3", facts("v3", 5, "running"), facts("v1", 1)), "v3", "v2") }
+  seen.a.records[2].at = 3600  -- an hour fast
+  test.equal(pick.rollback_target(seen, places("a")), "v2")
+end)
+
+test.it("goes on from a version whose container was made again by a rollback", function()
+  local seen = { a = remembering(look("v2", facts("v3", 30), facts("v2", 99, "running"), facts("v1", 10)), "v3", "v2",
+    "v1") }
+  test.equal(pick.rollback_target(seen, places("a")), "v1")
+  test.equal(versions(pick.known(seen.a, "web")), { "v3", "v2", "v1" })
+end)
+
+test.it("knows a version by the beginning of its SHA, by the whole of it, by its digest", function()
+  local seen = { a = remembering(look("b7e23ec29a", facts("b7e23ec29a", 9, "running"), facts("b7e2aa0001", 8),
+    facts("0beec7b5ea", 7)), "b7e23ec29a") }
+  local function target(wanted) return pick.rollback_target(seen, places("a"), wanted) end
+  test.equal(target "0beec7", "0beec7b5ea")
+  test.equal(target "0beec7b5ea3f0fdbc95d0dd47f3c5bc275da8a33", "0beec7b5ea")
+  seen.a.records[1].images.web = "shop@sha256:abc123"
+  test.equal(target "sha256:abc123", "b7e23ec29a")
+  local err = test.raises("app.no_release", function() target "b7e2" end)  -- two begin so
+  test.contains(err.hint, "b7e2aa0001")
+  test.raises("app.no_release", function() target "0be" end)
+end)
+
+test.it("takes a tag neither for the beginning of another one nor for its continuation", function()
+  local seen = { a = look("v2.0.0", facts("v2.0.0", 9, "running"), facts("v1.2.1", 8), facts("v1.30.0", 7),
+    facts("1000", 6)) }
+  for _, wanted in ipairs { "v1.2.10", "v1.3", "v1.30", "10001", "1000000" } do
+    test.raises("app.no_release", function() pick.rollback_target(seen, places("a"), wanted) end)
+  end
 end)

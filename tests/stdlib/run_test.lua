@@ -224,6 +224,51 @@ test.it("a final step is neither interrupted nor undone", function()
   test.equal(count(log, "unstart"), 0)
 end)
 
+local function goes_on_after_an_interruption(locks)
+  local log, journal, result = {}, journal_in_memory(), nil
+  local running
+  running = task.spawn(function()
+    local run_there = run_module.new { journal = journal, info = {}, params = {}, mode = "run",
+      localhost = host "local", locks = locks }
+    result = run_there:execute(function(run)
+      letting_go(log, function()
+        running:cancel("interrupted")
+        task.sleep(1)
+      end)(run)
+      run:step("unlock", { on = HOSTS[1], final = true, run = function()
+        task.sleep(1)
+        log[#log + 1] = "unlock"
+      end })
+      run:afterwards("tell", function()
+        task.sleep(1)
+        log[#log + 1] = "tell"
+      end)
+    end)
+  end, { observed = true })
+  pcall(task.join, running)
+  test.equal(result.state, "done")
+  test.equal(count(log, "let go") + count(log, "unlock") + count(log, "tell"), 5)
+  test.equal(journal.states, { "done" })
+end
+
+test.it("after an interrupted final step the next one and what comes afterwards are done as well", function()
+  goes_on_after_an_interruption(nil)
+  -- Under locks, too, of which this run needs none.
+  goes_on_after_an_interruption(require("deploy.lock.locks").new { info = {}, message = "", wait_ms = 0,
+    run = function() return "run-1" end })
+end)
+
+test.it("what fails afterwards undoes nothing, and is the exit code", function()
+  local log = {}
+  local result = new_run(journal_in_memory()):execute(function(run)
+    recipe(log)(run)
+    run:afterwards("tell", function() error({ kind = "x.broken", message = "nobody there" }, 0) end)
+  end)
+  test.equal({ result.state, result.error.kind }, { "done", "x.broken" })
+  test.equal(require("deploy.outcome").exit_code(result), 1)
+  test.equal(count(log, "un"), 0)
+end)
+
 test.it("a failure in a final step is reported only", function()
   local function broken() error({ kind = "x.broken", message = "no" }, 0) end
   local result = new_run(journal_in_memory()):execute(letting_go({}, broken))

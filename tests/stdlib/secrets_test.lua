@@ -1,5 +1,5 @@
 local app = require "deploy.app"
-local config = require "deploy.config"
+local config = require "deploy.app.config"
 local files = require "native.files"
 local process = require "native.process"
 local secret = require "native.secret"

@@ -1,7 +1,7 @@
 --- The four health endpoints in one call: what follows from their answers.
 
 local test = require "test"
-local vitals = require "deploy.vitals"
+local vitals = require "deploy.app.vitals"
 
 local function verdict(failing)
   local seen = {}

@@ -1,5 +1,6 @@
 #include "agent/client.hpp"
 
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -37,6 +38,80 @@ class Client::Call final : public core::Operation<Json> {
   Done done_;
 };
 
+class Client::Sent final : public Answer, public std::enable_shared_from_this<Client::Sent> {
+ public:
+  Op<Json> wait() override { return std::make_unique<Wait>(shared_from_this()); }
+  bool ready() const noexcept override { return result_.has_value(); }
+  void take(core::Result<Json> result) {
+    result_.emplace(std::move(result));
+    while (!waiting_.empty()) {
+      Wait* next = waiting_.back();
+      waiting_.pop_back();
+      next->tell(*result_);
+    }
+  }
+
+ private:
+  class Wait final : public core::Operation<Json> {
+   public:
+    explicit Wait(std::shared_ptr<Sent> sent) : sent_(std::move(sent)) {}
+    ~Wait() override { leave(); }
+    void start(Done done) override {
+      if (sent_->result_) return done(*sent_->result_);
+      done_ = std::move(done);
+      sent_->waiting_.push_back(this);
+    }
+    void cancel() noexcept override {
+      if (!done_) return;
+      leave();
+      tell(core::cancelled());
+    }
+    void tell(core::Result<Json> result) {
+      const auto finished = std::exchange(done_, nullptr);
+      if (finished) finished(std::move(result));
+    }
+
+   private:
+    void leave() noexcept { std::erase(sent_->waiting_, this); }
+    std::shared_ptr<Sent> sent_;
+    Done done_;
+  };
+
+  std::optional<core::Result<Json>> result_;
+  std::vector<Wait*> waiting_;
+};
+
+class Client::Send final : public core::Operation<std::shared_ptr<Answer>> {
+ public:
+  Send(std::shared_ptr<Client> client, std::string method, Json params)
+      : client_(std::move(client)), method_(std::move(method)), params_(std::move(params)) {}
+  ~Send() override { *alive_ = false; }
+  void start(Done done) override {
+    if (client_->lost_) return done(*client_->lost_);
+    done_ = std::move(done);
+    const auto sent = std::make_shared<Sent>();
+    const auto id = client_->expect([sent](core::Result<Json> result) { sent->take(std::move(result)); });
+    const auto client = client_;
+    client->push(Json{{"id", id}, {"method", std::move(method_)}, {"params", std::move(params_)}});
+    client->when_written([this, alive = alive_, sent] {
+      if (!*alive || !done_) return;
+      const auto finished = std::exchange(done_, nullptr);
+      finished(std::shared_ptr<Answer>(sent));
+    });
+  }
+  void cancel() noexcept override {
+    const auto finished = std::exchange(done_, nullptr);
+    if (finished) finished(core::cancelled());
+  }
+
+ private:
+  std::shared_ptr<Client> client_;
+  std::string method_;
+  Json params_;
+  Done done_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
 class Client::RowsCall final : public core::Operation<sqlite::Rows> {
  public:
   explicit RowsCall(Op<Json> call) : call_(std::move(call)) {}
@@ -50,6 +125,33 @@ class Client::RowsCall final : public core::Operation<sqlite::Rows> {
 
  private:
   Op<Json> call_;
+};
+
+class Client::First final : public core::Operation<Json> {
+ public:
+  First(std::shared_ptr<Client> client, std::shared_ptr<Early> early)
+      : client_(std::move(client)), early_(std::move(early)) {}
+  ~First() override { forget(); }
+  void start(Done done) override {
+    if (!early_) return done(core::usage("agent: nothing was asked with the hello"));
+    if (early_->answer) return done(std::move(*std::exchange(early_, nullptr)->answer));
+    early_->waiting = std::move(done);
+  }
+  void cancel() noexcept override {
+    const auto finished = forget();
+    if (finished) finished(core::cancelled());
+  }
+
+ private:
+  Done forget() {
+    const auto early = std::exchange(early_, nullptr);
+    if (!early || early->answer) return nullptr;
+    client_->forget(early->id);
+    return std::exchange(early->waiting, nullptr);
+  }
+
+  std::shared_ptr<Client> client_;
+  std::shared_ptr<Early> early_;
 };
 
 class Client::Connect final : public core::Operation<std::shared_ptr<Client>> {
@@ -84,6 +186,7 @@ class Client::Connect final : public core::Operation<std::shared_ptr<Client>> {
       core::Error why = std::move(said).error();
       finish(why.is("agent.lost") && why.cause ? core::Error(*why.cause) : std::move(why));
     });
+    client_->ask_first();
   }
   void finish(core::Result<std::shared_ptr<Client>> result) {
     const auto finished = std::exchange(done_, nullptr);
@@ -101,7 +204,7 @@ Op<std::shared_ptr<Client>> Client::connect(core::Loop& loop, core::Dial dial, C
   return std::make_unique<Connect>(loop, std::move(dial), std::move(options));
 }
 
-Client::Client(core::Loop& loop, ClientOptions options) : loop_(loop), options_(std::move(options)), heartbeat_(loop) {}
+Client::Client(core::Loop& loop, ClientOptions options) : options_(std::move(options)), heartbeat_(loop) {}
 
 Client::~Client() {
   waiting_.clear();
@@ -110,6 +213,10 @@ Client::~Client() {
 
 Op<Json> Client::call(std::string method, Json params) {
   return std::make_unique<Call>(shared_from_this(), std::move(method), std::move(params));
+}
+
+Op<std::shared_ptr<Answer>> Client::send(std::string method, Json params) {
+  return std::make_unique<Send>(shared_from_this(), std::move(method), std::move(params));
 }
 
 Op<sqlite::Rows> Client::rows(std::string method, std::int64_t connection, std::string sql,
@@ -129,6 +236,7 @@ void Client::close() noexcept {
   for (auto& [id, done] : std::exchange(waiting_, {})) {
     if (done) done(*lost_);
   }
+  for (const auto& each : std::exchange(unwritten_, {})) each();
 }
 
 void Client::adopt(std::unique_ptr<core::Stream> stream) {
@@ -137,6 +245,18 @@ void Client::adopt(std::unique_ptr<core::Stream> stream) {
   beat();
   read_next();
 }
+
+void Client::ask_first() {
+  if (!options_.first || !alive()) return;
+  first_ = std::make_shared<Early>();
+  first_->id = expect([early = first_](core::Result<Json> result) {
+    if (const auto done = std::exchange(early->waiting, nullptr)) return done(std::move(result));
+    early->answer = std::move(result);
+  });
+  push(Json{{"id", first_->id}, {"method", options_.first->method}, {"params", std::move(options_.first->params)}});
+}
+
+Op<Json> Client::first() { return std::make_unique<First>(shared_from_this(), std::exchange(first_, nullptr)); }
 
 std::int64_t Client::expect(Done done) {
   waiting_[++last_] = std::move(done);
@@ -164,8 +284,17 @@ void Client::push(const Json& message) {
   write_next();
 }
 
+void Client::when_written(std::function<void()> fn) {
+  if (!writing_ || !alive()) return fn();
+  unwritten_.push_back(std::move(fn));
+}
+
 void Client::write_next() {
-  if (writing_ || outgoing_.empty() || !alive()) return;
+  if (!writing_ && outgoing_.empty()) {
+    for (const auto& each : std::exchange(unwritten_, {})) each();
+    return;
+  }
+  if (writing_ || !alive()) return;
   writing_ = true;
   std::string all;
   for (std::string& line : outgoing_) all += line;

@@ -4,7 +4,9 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "agent/protocol.hpp"
 #include "core/loop.hpp"
@@ -16,9 +18,24 @@ namespace deployrun::agent {
 template <class T>
 using Op = std::unique_ptr<core::Operation<T>>;
 
+struct Request {
+  std::string method;
+  Json params;
+};
+
 struct ClientOptions {
   std::string host;                  ///< whose errors these are
   core::Milliseconds lease{kLease};  ///< an agent that is not heard for this long is lost
+  std::optional<Request> first;      ///< asked right behind the hello, which saves a round trip; `first` has the answer
+};
+
+/// What a request that was sent ahead comes to. Any number may wait, now or later.
+class Answer {
+ public:
+  virtual ~Answer() = default;
+  virtual Op<Json> wait() = 0;
+  /// Whether a wait would end at once.
+  virtual bool ready() const noexcept = 0;
 };
 
 /// Several requests may be in flight. With the client (its `close`, its destruction) the agent ends, its transactions
@@ -35,6 +52,11 @@ class Client : public std::enable_shared_from_this<Client> {
   /// The request is sent when the operation starts. Cancelled, the agent is told to stop, and what it made meanwhile (a
   /// connection, a lock) is given back.
   Op<Json> call(std::string method, Json params);
+  /// The answer to the request that came with the hello, once. Kinds: also `usage`, where there was none.
+  Op<Json> first();
+  /// Completes once the request is on its way: what is sent over the same carrier after that comes after it. Nobody
+  /// calls it off any more.
+  Op<std::shared_ptr<Answer>> send(std::string method, Json params);
   /// `query` or `run` on a connection.
   Op<sqlite::Rows> rows(std::string method, std::int64_t connection, std::string sql, const sqlite::Values& values);
 
@@ -48,16 +70,27 @@ class Client : public std::enable_shared_from_this<Client> {
  private:
   class Call;
   class Connect;
+  class First;
   class RowsCall;
+  class Send;
+  class Sent;
   using Done = std::function<void(core::Result<Json>)>;
+  /// A request whose answer may come before anybody asks for it.
+  struct Early {
+    std::int64_t id = 0;
+    std::optional<core::Result<Json>> answer;
+    Done waiting;
+  };
 
   Client(core::Loop& loop, ClientOptions options);
   void adopt(std::unique_ptr<core::Stream> stream);
+  void ask_first();
   /// The number of a request whose answer `done` gets.
   std::int64_t expect(Done done);
   void forget(std::int64_t id);
   void push(const Json& message);
   void write_next();
+  void when_written(std::function<void()> fn);
   void read_next();
   void take(std::string_view bytes);
   void take_line(std::string_view line);
@@ -65,16 +98,17 @@ class Client : public std::enable_shared_from_this<Client> {
   void beat();
   void fail(core::Error why);
 
-  core::Loop& loop_;
   ClientOptions options_;
   std::unique_ptr<core::Stream> stream_;
   Json hello_;
+  std::shared_ptr<Early> first_;
   std::shared_ptr<const core::Error> lost_;
   std::int64_t last_ = 0;
   std::map<std::int64_t, Done> waiting_;  // an empty one: nobody waits any more
   std::deque<std::string> outgoing_;
   bool writing_ = false;
-  std::string open_;  // a line whose end has not come
+  std::vector<std::function<void()>> unwritten_;  // told once nothing waits to be written any more
+  std::string open_;                              // a line whose end has not come
   core::Instant heard_{};
   core::Timer heartbeat_;
   std::int64_t beats_ = 0;

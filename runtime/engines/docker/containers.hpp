@@ -88,6 +88,7 @@ struct ExecOptions {
   std::map<std::string, std::string> env;
   std::string user;
   std::string workdir;
+  std::string prepared;  ///< what prepare_exec gave for the same command: it is started, one answer earlier
   bool ask_code = true;  ///< false: returns with the end of the output, one answer earlier; exec_code tells the code
 };
 struct ExecResult {
@@ -103,6 +104,10 @@ struct ExecResult {
 /// not running.
 Op<ExecResult> exec(ClientPtr client, const std::string& name, const std::vector<std::string>& argv,
                     const ExecOptions& options = {});
+/// Tells the engine of a command (Engine API 1.41, ContainerExec) that nothing runs yet: an exec with `prepared` does.
+/// One that is never started goes with its container.
+Op<std::string> prepare_exec(ClientPtr client, const std::string& name, const std::vector<std::string>& argv,
+                             const ExecOptions& options = {});
 /// The exit code of a command whose output has ended. Fails with `docker.lost` where it still runs: its output was cut.
 Op<int> exec_code(ClientPtr client, const std::string& id);
 

@@ -107,43 +107,74 @@ Op<int> ask_code_of(const ClientPtr& client, const std::string& id, const std::s
   });
 }
 
-}  // namespace
-
-Op<ExecResult> exec(ClientPtr client, const std::string& name, const std::vector<std::string>& argv,
-                    const ExecOptions& options) {
+Ask ask_exec(const std::string& name, const std::vector<std::string>& argv, const ExecOptions& options) {
   if (argv.empty()) throw core::Failure(core::usage("exec in " + name + ": an empty command"));
   Json env = Json::array();
   for (const auto& [key, value] : options.env) env.push_back(key + "=" + value);
-  const std::string what = "exec " + argv.front() + " in " + name;
-  Ask create{.what = what, .method = "POST", .path = "/containers/" + name_part(name) + "/exec"};
+  Ask create{.what = "exec " + argv.front() + " in " + name,
+             .method = "POST",
+             .path = "/containers/" + name_part(name) + "/exec"};
   create.body = Json{{"AttachStdout", true}, {"AttachStderr", true}, {"Tty", false}, {"Cmd", argv}, {"Env", env}};
   if (!options.user.empty()) (*create.body)["User"] = options.user;
   if (!options.workdir.empty()) (*create.body)["WorkingDir"] = options.workdir;
+  return create;
+}
 
-  const auto begun = std::make_shared<core::Instant>();
-  auto output = std::make_shared<Collected>();
-  return chain<ExecResult>(
-      [client, create, what, output, begun, ask_code = options.ask_code](Chain<ExecResult>& steps) {
-        *begun = core::Loop::now();
-        steps.then<Json>(ask_json(client, create), [&steps, client, what, output, begun, ask_code](const Json& made) {
-          const std::string id = text_at(made, "Id");
-          if (!is_exec_id(id)) return steps.finish(client->misunderstood({.what = what}, "no exec id"));
-          Ask start{.what = what,
-                    .method = "POST",
-                    .path = "/exec/" + id + "/start",
-                    .body = Json{{"Detach", false}, {"Tty", false}}};
-          collect(start, output);
-          steps.then<http::Reply>(std::make_unique<Answer>(client, start), [&steps, client, what, output, begun, id,
-                                                                            ask_code](const http::Reply&) {
-            const auto finish = [&steps, output, begun, id](std::optional<int> code) {
-              const double ms = std::chrono::duration<double, std::milli>(core::Loop::now() - *begun).count();
-              steps.finish(ExecResult{id, std::move(output->out), std::move(output->err), code, ms, output->truncated});
-            };
-            if (!ask_code) return finish({});
-            steps.then<int>(ask_code_of(client, id, what), finish);
-          });
-        });
-      });
+/// One command inside a container on its way.
+struct Execution {
+  ClientPtr client;
+  std::string what;
+  bool ask_code;
+  core::Instant begun{};
+  std::shared_ptr<Collected> output = std::make_shared<Collected>();
+};
+
+void start_exec(Chain<ExecResult>& steps, const std::shared_ptr<Execution>& run, const std::string& id) {
+  Ask start{.what = run->what,
+            .method = "POST",
+            .path = "/exec/" + id + "/start",
+            .body = Json{{"Detach", false}, {"Tty", false}}};
+  collect(start, run->output);
+  steps.then<http::Reply>(std::make_unique<Answer>(run->client, start), [&steps, run, id](const http::Reply&) {
+    const auto finish = [&steps, run, id](std::optional<int> code) {
+      const double ms = std::chrono::duration<double, std::milli>(core::Loop::now() - run->begun).count();
+      Collected& output = *run->output;
+      steps.finish(ExecResult{id, std::move(output.out), std::move(output.err), code, ms, output.truncated});
+    };
+    if (!run->ask_code) return finish({});
+    steps.then<int>(ask_code_of(run->client, id, run->what), finish);
+  });
+}
+
+}  // namespace
+
+Op<std::string> prepare_exec(ClientPtr client, const std::string& name, const std::vector<std::string>& argv,
+                             const ExecOptions& options) {
+  const Ask create = ask_exec(name, argv, options);
+  return chain<std::string>([client, create](Chain<std::string>& steps) {
+    steps.then<Json>(ask_json(client, create), [&steps, client, create](const Json& made) {
+      std::string id = text_at(made, "Id");
+      if (!is_exec_id(id)) return steps.finish(client->misunderstood(create, "no exec id"));
+      steps.finish(std::move(id));
+    });
+  });
+}
+
+Op<ExecResult> exec(ClientPtr client, const std::string& name, const std::vector<std::string>& argv,
+                    const ExecOptions& options) {
+  const Ask create = ask_exec(name, argv, options);
+  if (!options.prepared.empty() && !is_exec_id(options.prepared))
+    throw core::Failure(core::usage("exec in " + name + ": `" + options.prepared + "` is no exec's id"));
+  auto run = std::make_shared<Execution>(Execution{client, create.what, options.ask_code});
+  return chain<ExecResult>([client, create, run, prepared = options.prepared](Chain<ExecResult>& steps) {
+    run->begun = core::Loop::now();
+    if (!prepared.empty()) return start_exec(steps, run, prepared);
+    steps.then<Json>(ask_json(client, create), [&steps, client, create, run](const Json& made) {
+      const std::string id = text_at(made, "Id");
+      if (!is_exec_id(id)) return steps.finish(client->misunderstood(create, "no exec id"));
+      start_exec(steps, run, id);
+    });
+  });
 }
 
 Op<int> exec_code(ClientPtr client, const std::string& id) {

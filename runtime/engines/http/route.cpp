@@ -106,28 +106,47 @@ void Route::accept() {
     }
     serve(socket);
   }
-  if (!alive.expired() && !arrived.empty()) prepare_spares();
 }
 
 void Route::serve(int socket) {
   if (!spares_.empty()) {
     core::Bridge* const ready = spares_.front();
     spares_.pop_front();
-    return ready->attach(socket);
+    const std::weak_ptr<bool> alive = alive_;
+    ready->attach(socket);  // may read, and with that destroy this route
+    if (!alive.expired()) prepare_spares();
+    return;
   }
   core::Bridge& bridge = add_bridge();
   bridge.attach(socket);
-  bridge.dial(dial_);
+  // Over SSH one channel opens after the other: those that are wanted now go ahead of the spares.
+  bridge.dial(followed([this](bool opened) {
+    if (opened) prepare_spares();
+  }));
 }
 
+/// One after the other, so that whoever wants a connection meanwhile waits for one dial at most.
 void Route::prepare_spares() {
-  // A dial may end at once, or destroy this route.
-  const std::weak_ptr<bool> alive = alive_;
-  for (std::size_t missing = wanted_spares_ - std::min(wanted_spares_, spares_.size()); missing > 0; --missing) {
-    if (alive.expired()) return;
-    spares_.push_back(&add_bridge());
-    spares_.back()->dial(dial_);
-  }
+  if (preparing_ != nullptr || spares_.size() >= wanted_spares_) return;
+  preparing_ = &add_bridge();
+  spares_.push_back(preparing_);
+  preparing_->dial(followed([this](bool opened) {
+    preparing_ = nullptr;
+    if (opened) prepare_spares();
+  }));
+}
+
+/// The dial, and what comes after it as long as this route is there.
+core::Dial Route::followed(std::function<void(bool opened)> then) {
+  return [this, alive = std::weak_ptr<bool>(alive_), then = std::move(then)](auto done) {
+    return dial_([alive, then, done = std::move(done)](core::Result<std::unique_ptr<core::Stream>> stream) {
+      const bool opened = stream.ok();
+      const auto there = alive;  // what holds this function may end with the answer
+      const auto next = then;
+      done(std::move(stream));
+      if (!there.expired()) next(opened);
+    });
+  };
 }
 
 core::Bridge& Route::add_bridge() {
@@ -143,6 +162,7 @@ void Route::ended(core::Bridge& bridge, std::optional<core::Error> error, bool d
   ++ended_;
   // What becomes of a spare concerns no request; one that finds none dials for itself and sees why.
   const bool unused = std::erase(spares_, &bridge) > 0;
+  if (preparing_ == &bridge) preparing_ = nullptr;
   if (error && !unused) {
     failed_at_ = ended_;
     failure_ = Failure{std::move(*error), dialled};

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <list>
 #include <memory>
 #include <optional>
@@ -24,7 +25,7 @@ namespace deployrun::http {
 /// by nobody else. Destroying the last holder closes its streams.
 class Route {
  public:
-  /// `spares`: from the first connection on, so many more are kept dialled that nobody uses yet. The next requests that
+  /// `spares`: once a connection is there, so many more are kept dialled that nobody uses yet. The next requests that
   /// find all others busy, or used up by an answer that ended its connection, do not wait for a dial.
   Route(core::Loop& loop, core::Dial dial, std::size_t spares);
   ~Route();
@@ -51,6 +52,7 @@ class Route {
   void serve(int socket);
   core::Bridge& add_bridge();
   void prepare_spares();
+  core::Dial followed(std::function<void(bool opened)> then);
   bool open_door();
   void close_door() noexcept;
   void accept();
@@ -59,7 +61,8 @@ class Route {
   core::Loop& loop_;
   core::Dial dial_;
   std::size_t wanted_spares_;
-  std::deque<core::Bridge*> spares_;  // of bridges_, the first dialled first
+  core::Bridge* preparing_ = nullptr;  // a spare that is being dialled
+  std::deque<core::Bridge*> spares_;   // of bridges_, the first dialled first
   std::string path_;
   int door_ = -1;
   uv_poll_t* poll_ = nullptr;

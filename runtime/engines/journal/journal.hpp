@@ -1,7 +1,8 @@
 // The runs' journal (DESIGN.md §3): what was intended, what came back, who did it, so that any process can finish or
-// undo a run. This is the interface; local.hpp keeps it in the project's folder. What must stay true: a row is on disk
-// before its operation completes, with every row before it; rows are never changed or removed; a run has at most one
-// living owner; no secret reaches a row.
+// undo a run. This is the interface; local.hpp keeps it in the project's folder. A copy of a run can be kept elsewhere
+// (`copy`) and brought back from there (`restore`), where another machine goes on with it. What must stay true: a row
+// is on disk before its operation completes, with every row before it; rows are never changed or removed; a run has at
+// most one living owner; no secret reaches a row.
 #pragma once
 
 #include <chrono>
@@ -69,6 +70,19 @@ class Journal {
 
   /// One run; `journal.unknown_run`.
   virtual std::unique_ptr<core::Operation<Record>> record(std::string run) = 0;
+
+  /// The rows of a run that follow the first `after` ones, for a copy of it elsewhere. Nothing where the run is
+  /// unknown.
+  virtual std::unique_ptr<core::Operation<std::vector<CopiedRow>>> copy(std::string run, std::int64_t after) = 0;
+
+  /// Takes the rows of a run from where a copy of it is, in the place of those that may be here: from then on the run
+  /// is what they say. `journal.busy` while a living process owns a run here, `journal.unfinished` while another run
+  /// waits here.
+  virtual std::unique_ptr<core::Operation<core::Unit>> restore(std::string run, std::vector<CopiedRow> rows) = 0;
+
+  /// The newest `limit` versions of a service that a host had, as it had them last, newest first.
+  virtual std::unique_ptr<core::Operation<std::vector<Released>>> releases(std::string service, std::string host,
+                                                                           std::int64_t limit) = 0;
 
   /// Recomputes the whole chain and completes with the number of rows; `journal.tampered` names the first bad row.
   virtual std::unique_ptr<core::Operation<std::int64_t>> verify() = 0;

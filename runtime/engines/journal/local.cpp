@@ -143,6 +143,20 @@ class LocalJournal final : public Journal {
   std::unique_ptr<Operation<Record>> record(std::string run) override {
     return on_store<Record>([run = std::move(run)](Store& store) { return store.record(run); });
   }
+  std::unique_ptr<Operation<std::vector<CopiedRow>>> copy(std::string run, std::int64_t after) override {
+    return on_store<std::vector<CopiedRow>>(
+        [run = std::move(run), after](Store& store) { return store.copy(run, after); });
+  }
+  std::unique_ptr<Operation<Unit>> restore(std::string run, std::vector<CopiedRow> rows) override {
+    return on_store<Unit>(
+        [run = std::move(run), rows = std::move(rows)](Store& store) { return store.restore(run, rows); });
+  }
+  std::unique_ptr<Operation<std::vector<Released>>> releases(std::string service, std::string host,
+                                                             std::int64_t limit) override {
+    return on_store<std::vector<Released>>([service = std::move(service), host = std::move(host), limit](Store& store) {
+      return store.releases(service, host, limit);
+    });
+  }
   std::unique_ptr<Operation<std::int64_t>> verify() override {
     return on_store<std::int64_t>([](Store& store) { return store.verify(); });
   }

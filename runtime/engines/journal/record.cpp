@@ -47,10 +47,17 @@ std::optional<Json> optional_field(const Json& body, const char* key) {
   return found == body.end() ? std::nullopt : std::optional<Json>(*found);
 }
 
+/// A field that those who read it index.
+const Json& structured(const Json& body, const char* key) {
+  const Json& found = body.at(key);
+  if (!found.is_structured()) throw std::invalid_argument(std::string(key) + " is no table");
+  return found;
+}
+
 RunInfo run_info_of(const Json& body) {
   return {.recipe = body.at("recipe").get<std::string>(),
           .command = body.at("command").get<std::string>(),
-          .parameters = body.at("parameters"),
+          .parameters = structured(body, "parameters"),
           .recipe_hash = body.at("recipe_hash").get<std::string>(),
           .version = body.at("version").get<std::string>(),
           .user = body.at("user").get<std::string>(),
@@ -87,11 +94,13 @@ void apply_task(Record& record, const Json& body, const StoredRow& row, TaskStat
   if (state != TaskState::started && state != TaskState::undo_started) task->ended = row.time;
   task->ms = body.value("ms", task->ms);
   if (auto result = optional_field(body, "result")) task->result = std::move(result);
-  if (auto error = optional_field(body, "error")) task->error = std::move(error);
+  if (body.contains("error")) task->error = structured(body, "error");
 }
 
 void apply_known(Record& record, const Json& body, const StoredRow& row) {
-  if (row.type == "run") {
+  if (row.type == "restored") {
+    record = Record{};  // what follows is the run from its beginning, as the primary host knows it
+  } else if (row.type == "run") {
     record.id = row.run;
     record.info = run_info_of(body);
     record.started = row.time;
@@ -112,11 +121,13 @@ void apply_known(Record& record, const Json& body, const StoredRow& row) {
     const auto state = parse_task_state(body.at("state").get<std::string>());
     if (!state) throw std::invalid_argument("unknown state of a task");
     apply_task(record, body, row, *state);
+  } else if (row.type == "release") {
+    record.releases.push_back(body);
   } else if (row.type == "finish") {
     const auto state = parse_run_state(body.at("state").get<std::string>());
     if (!state) throw std::invalid_argument("unknown state of a run");
     record.state = *state;
-    record.summary = body.at("summary");
+    record.summary = structured(body, "summary");
     record.ended = row.time;
   } else {
     throw std::invalid_argument("unknown type " + row.type);
@@ -144,7 +155,8 @@ core::Result<core::Unit> apply(Record& record, const StoredRow& row) {
   auto body = json::parse(row.body);
   if (!body) return core::wrap(corrupt(row, "no JSON"), std::move(body).error());
   try {
-    if (record.id.empty() && row.type != "run") throw std::invalid_argument("a run that never began");
+    if (record.id.empty() && row.type != "run" && row.type != "restored")
+      throw std::invalid_argument("a run that never began");
     apply_known(record, *body, row);
   } catch (const std::exception& failure) {  // a field that is missing or of another type
     return corrupt(row, failure.what());
@@ -155,6 +167,7 @@ core::Result<core::Unit> apply(Record& record, const StoredRow& row) {
 std::string type_of(const Row& row) {
   if (std::holds_alternative<Once>(row)) return "once";
   if (std::holds_alternative<Step>(row)) return "step";
+  if (std::holds_alternative<Release>(row)) return "release";
   return "task";
 }
 
@@ -165,6 +178,13 @@ const std::string& run_of(const Row& row) {
 Json body_of(const Row& row) {
   if (const auto* once = std::get_if<Once>(&row)) return {{"name", once->name}, {"value", once->value}};
   if (const auto* step = std::get_if<Step>(&row)) return {{"ordinal", step->ordinal}, {"name", step->name}};
+  if (const auto* release = std::get_if<Release>(&row)) {
+    Json body = release->facts;
+    body["host"] = release->host;
+    body["service"] = release->service;
+    body["version"] = release->version;
+    return body;
+  }
   const Task& task = std::get<Task>(row);
   Json body{{"step", task.step}, {"host", task.host}, {"state", to_string(task.state)}, {"attempt", task.attempt}};
   if (task.result) body["result"] = *task.result;
@@ -195,6 +215,12 @@ Json body_of(const Takeover& takeover) {
 
 Json body_of(const Finish& finish) { return {{"state", to_string(finish.state)}, {"summary", finish.summary}}; }
 
+Json to_json(const Released& released) {
+  Json json = released.body;
+  json["time"] = released.time;
+  return json;
+}
+
 Json to_json(const Record& record) {
   Json json = body_of(record.info);
   json["id"] = record.id;
@@ -211,6 +237,7 @@ Json to_json(const Record& record) {
   }
   json["takeovers"] = Json::array();
   for (const Takeover& takeover : record.takeovers) json["takeovers"].push_back(body_of(takeover));
+  json["releases"] = record.releases;
   json["summary"] = record.summary;
   json["owner"] = {{"alive", record.owner.alive}, {"pid", record.owner.pid}, {"host", record.owner.host}};
   return json;

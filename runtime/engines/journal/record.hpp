@@ -61,7 +61,16 @@ struct Task {
   std::optional<std::int64_t> ms;  ///< how long it took; not with intents
 };
 
-using Row = std::variant<Once, Step, Task>;
+/// A version that serves on a host from now on, with what is needed to bring it back when its container is gone.
+struct Release {
+  std::string run;
+  std::string host;
+  std::string service;
+  std::string version;
+  Json facts = Json::object();  ///< what else the one who releases wants to know then (stdlib: deploy/app/records.lua)
+};
+
+using Row = std::variant<Once, Step, Task, Release>;
 
 /// A fresh process goes on with a run.
 struct Takeover {
@@ -114,6 +123,7 @@ struct Record {
   std::map<std::string, Json> once;
   std::vector<StepRecord> steps;    ///< by ordinal
   std::vector<Takeover> takeovers;  ///< oldest first
+  std::vector<Json> releases;       ///< bodies, in their order
   Json summary = Json::object();
   Owner owner;
 
@@ -129,6 +139,26 @@ struct StoredRow {
   std::string body;
 };
 
+/// A row of type `release` that is the newest of its host and version.
+struct Released {
+  std::int64_t time = 0;  ///< wall clock of who released it, ms since 1970
+  Json body;
+};
+
+/// A row as it travels to where a copy of the run is kept: numbered from 1 within its run, and chained there.
+struct CopiedRow {
+  StoredRow row;
+  std::string hash;
+};
+
+/// The shape in which they travel: `{number, time, type, body, hash}`.
+Json to_json(const CopiedRow& row);
+/// The rows of one run, whole from its beginning; `journal.corrupt` for another shape, `journal.tampered` (`row`) where
+/// the chain is broken.
+core::Result<std::vector<CopiedRow>> copied_rows(const std::string& run, const Json& rows);
+/// What the rows of one run say.
+core::Result<Record> record_of(const std::vector<CopiedRow>& rows);
+
 /// Applies one row, in order. A row that makes no sense (unknown type, missing field) is `journal.corrupt`.
 core::Result<core::Unit> apply(Record& record, const StoredRow& row);
 
@@ -139,6 +169,7 @@ Json body_of(const RunInfo& info);
 Json body_of(const Takeover& takeover);
 Json body_of(const Finish& finish);
 
+Json to_json(const Released& released);
 /// The shape that Lua and `history --json` see (docs/journal.md).
 Json to_json(const Record& record);
 

@@ -2,6 +2,7 @@
 
 #include <sys/random.h>
 
+#include <algorithm>
 #include <array>
 #include <ctime>
 #include <utility>
@@ -34,6 +35,17 @@ core::Error tampered(std::int64_t number, const std::string& why) {
   return error;
 }
 
+core::Error unfinished_error(const Record& record) {
+  core::Error error{.kind = "journal.unfinished",
+                    .message = "run " + record.id + " (" + record.info.command + ") has not ended: " +
+                               (record.state == RunState::needs_person ? "its undo failed" : "its process is gone"),
+                    .hint = "go on with it (--resume) or undo it (--abort)"};
+  error.details["run"] = record.id;
+  error.details["command"] = record.info.command;
+  error.details["state"] = std::string(to_string(record.state));
+  return error;
+}
+
 core::Error unknown_run(const std::string& run) {
   return {.kind = "journal.unknown_run",
           .message = "the journal knows no run " + run,
@@ -42,6 +54,16 @@ core::Error unknown_run(const std::string& run) {
 
 StoredRow row_of(const sqlite::Statement& at) {
   return {.number = at.integer(0), .time = at.integer(1), .run = at.text(2), .type = at.text(3), .body = at.text(4)};
+}
+
+/// The first format that has rows like these.
+std::int64_t format_of(const std::vector<Entry>& entries) {
+  std::int64_t format = kFormat;
+  for (const Entry& entry : entries) {
+    if (entry.type == "restored") format = std::max<std::int64_t>(format, kFormatOfRestored);
+    if (entry.type == "release") format = std::max<std::int64_t>(format, kFormatOfRelease);
+  }
+  return format;
 }
 
 core::Result<core::Unit> check_hash(const sqlite::Statement& at, const StoredRow& row) {
@@ -106,11 +128,11 @@ core::Result<core::Unit> Store::prepare() {
                        .message = place_.database + " is a database of another program",
                        .hint = "move it away"};
   }
-  if (integer_of(*format) > kFormat) {
+  if (integer_of(*format) > kNewestFormat) {
     core::Error newer{.kind = "journal.newer",
                       .message = "the journal " + place_.database + " was written by a newer deployrun (format " +
-                                 std::to_string(integer_of(*format)) + ", this one knows " + std::to_string(kFormat) +
-                                 ")",
+                                 std::to_string(integer_of(*format)) + ", this one knows " +
+                                 std::to_string(kNewestFormat) + ")",
                       .hint = "use the newer deployrun"};
     newer.details["format"] = integer_of(*format);
     return newer;
@@ -135,6 +157,16 @@ std::string Store::new_id() const {
   return id;
 }
 
+core::Result<core::Unit> Store::raise_format(std::int64_t format) {
+  auto now = database_.scalar("PRAGMA user_version");
+  if (!now) return std::move(now).error();
+  if (integer_of(*now) >= format) return core::Unit{};
+  if (format >= kFormatOfRelease) {
+    if (auto made = database_.execute(kSchemaOfReleases); !made) return made;
+  }
+  return database_.execute("PRAGMA user_version = " + std::to_string(format));
+}
+
 core::Result<core::Unit> Store::insert(const std::vector<Entry>& entries) {
   auto transaction = sqlite::Transaction::begin(database_);
   if (!transaction) return failed("write to", std::move(transaction).error());
@@ -153,7 +185,7 @@ core::Result<core::Unit> Store::insert(const std::vector<Entry>& entries) {
 
   for (const Entry& entry : entries) {
     const StoredRow row{.number = ++number,
-                        .time = milliseconds(options_.now()),
+                        .time = entry.time.value_or(milliseconds(options_.now())),
                         .run = entry.run,
                         .type = entry.type,
                         .body = entry.body};
@@ -164,6 +196,7 @@ core::Result<core::Unit> Store::insert(const std::vector<Entry>& entries) {
     previous = hash;
   }
   auto moved = database_.run("UPDATE head SET number = ?1, hash = ?2", {number, previous});
+  if (const std::int64_t format = format_of(entries); moved && format != kFormat) moved = raise_format(format);
   if (moved) moved = transaction->commit();
   if (!moved) return failed("write to", std::move(moved).error());
   return core::Unit{};
@@ -188,17 +221,7 @@ core::Result<std::string> Store::begin(Entry entry) {
   if (!ownership) return std::move(ownership).error();
   auto last = newest();
   if (!last) return std::move(last).error();
-  if (*last && (*last)->unfinished()) {
-    const Record& record = **last;
-    core::Error error{.kind = "journal.unfinished",
-                      .message = "run " + record.id + " (" + record.info.command + ") has not ended: " +
-                                 (record.state == RunState::needs_person ? "its undo failed" : "its process is gone"),
-                      .hint = "go on with it (--resume) or undo it (--abort)"};
-    error.details["run"] = record.id;
-    error.details["command"] = record.info.command;
-    error.details["state"] = std::string(to_string(record.state));
-    return error;
-  }
+  if (*last && (*last)->unfinished()) return unfinished_error(**last);
   entry.run = new_id();
   if (auto written = write({entry}); !written) return std::move(written).error();
   ownership->announce(entry.run);
@@ -289,7 +312,8 @@ core::Result<std::optional<Record>> Store::unfinished() {
 core::Result<std::vector<Record>> Store::history(std::int64_t limit) {
   auto holder = Ownership::look(place_.lock);
   if (!holder) return std::move(holder).error();
-  auto runs = database_.prepare("SELECT run FROM journal WHERE type = 'run' ORDER BY number DESC LIMIT ?1");
+  auto runs =
+      database_.prepare("SELECT run FROM journal WHERE type = 'run' GROUP BY run ORDER BY max(number) DESC LIMIT ?1");
   if (!runs) return failed("read", std::move(runs).error());
   if (auto bound = runs->bind({limit}); !bound) return failed("read", std::move(bound).error());
   std::vector<Record> records;
@@ -313,6 +337,67 @@ core::Result<Record> Store::record(const std::string& run) {
   if (!*found) return unknown_run(run);
   add_owner(**found, *holder);
   return std::move(**found);
+}
+
+core::Result<std::vector<CopiedRow>> Store::copy(const std::string& run, std::int64_t after) {
+  auto rows = database_.prepare(std::string(kColumns) + "WHERE run = ?1 AND number > ?2 ORDER BY number");
+  if (!rows) return failed("read", std::move(rows).error());
+  if (copied_.run != run || copied_.last.row.number > after) copied_ = {.run = run, .number = 0, .last = {}};
+  if (copied_.last.row.number == 0) copied_.last.hash = chain_start();
+  if (auto bound = rows->bind({run, copied_.number}); !bound) return failed("read", std::move(bound).error());
+  std::vector<CopiedRow> found;
+  for (;;) {
+    auto more = rows->step();
+    if (!more) return failed("read", std::move(more).error());
+    if (!*more) return found;
+    StoredRow row = row_of(*rows);
+    if (auto intact = check_hash(*rows, row); !intact) return std::move(intact).error();
+    copied_.number = row.number;
+    if (row.type == "restored") {
+      copied_.last = {.row = {}, .hash = chain_start()};
+      found.clear();
+      continue;
+    }
+    row.number = copied_.last.row.number + 1;
+    std::string hash = chain_hash(copied_.last.hash, row);
+    copied_.last = {.row = {.number = row.number}, .hash = hash};
+    if (row.number > after) found.push_back({.row = std::move(row), .hash = std::move(hash)});
+  }
+}
+
+core::Result<core::Unit> Store::restore(const std::string& run, const std::vector<CopiedRow>& rows) {
+  auto ownership = Ownership::acquire(place_.lock);
+  if (!ownership) return std::move(ownership).error();
+  auto last = newest();
+  if (!last) return std::move(last).error();
+  if (*last && (*last)->id != run && (*last)->unfinished()) return unfinished_error(**last);
+  std::vector<Entry> entries{{.run = run, .type = "restored", .body = "{}"}};
+  for (const CopiedRow& each : rows) {
+    entries.push_back({.run = run, .type = each.row.type, .body = each.row.body, .time = each.row.time});
+  }
+  return insert(entries);
+}
+
+core::Result<std::vector<Released>> Store::releases(const std::string& service, const std::string& host,
+                                                    std::int64_t limit) {
+  auto rows =
+      database_.prepare(std::string(kColumns) +
+                        "WHERE number IN (SELECT max(number) FROM journal "
+                        "WHERE type = 'release' AND body ->> '$.service' = ?1 AND body ->> '$.host' = ?2 "
+                        "GROUP BY body ->> '$.version' ORDER BY max(number) DESC LIMIT ?3) ORDER BY number DESC");
+  if (!rows) return failed("read", std::move(rows).error());
+  if (auto bound = rows->bind({service, host, limit}); !bound) return failed("read", std::move(bound).error());
+  std::vector<Released> found;
+  for (;;) {
+    auto more = rows->step();
+    if (!more) return failed("read", std::move(more).error());
+    if (!*more) return found;
+    const StoredRow row = row_of(*rows);
+    if (auto intact = check_hash(*rows, row); !intact) return std::move(intact).error();
+    auto body = json::parse(row.body);
+    if (!body) return failed("read", std::move(body).error());
+    found.push_back({.time = row.time, .body = std::move(*body)});
+  }
 }
 
 core::Result<std::int64_t> Store::verify() {

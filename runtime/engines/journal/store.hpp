@@ -19,6 +19,7 @@ struct Entry {
   std::string run;
   std::string type;
   std::string body;
+  std::optional<std::int64_t> time = {};  ///< of a row that was written elsewhere
 };
 
 class Store {
@@ -33,6 +34,9 @@ class Store {
   core::Result<std::optional<Record>> unfinished();
   core::Result<std::vector<Record>> history(std::int64_t limit);
   core::Result<Record> record(const std::string& run);
+  core::Result<std::vector<CopiedRow>> copy(const std::string& run, std::int64_t after);
+  core::Result<core::Unit> restore(const std::string& run, const std::vector<CopiedRow>& rows);
+  core::Result<std::vector<Released>> releases(const std::string& service, const std::string& host, std::int64_t limit);
   core::Result<std::int64_t> verify();
 
  private:
@@ -42,6 +46,7 @@ class Store {
   core::Result<core::Unit> prepare();
   core::Result<core::Unit> write(const std::vector<Entry>& entries);
   core::Result<core::Unit> insert(const std::vector<Entry>& entries);
+  core::Result<core::Unit> raise_format(std::int64_t format);
   core::Result<std::optional<Record>> read(const std::string& run);
   core::Result<std::optional<Record>> newest();
   void add_owner(Record& record, const std::optional<Holder>& holder) const;
@@ -54,6 +59,11 @@ class Store {
   std::optional<Ownership> ownership_;
   std::string owned_;  // the run that `ownership_` is about
   int rows_ = 0;       // committed by this process
+  struct {             // how far `copy` came, so that it need not begin anew each time
+    std::string run;
+    std::int64_t number = 0;  // of the journal
+    CopiedRow last;
+  } copied_;
 };
 
 }  // namespace deployrun::journal

@@ -45,6 +45,15 @@ core::Error held_by(const std::string& name, const Record& record, const HostClo
   return error;
 }
 
+/// Of folders: of a lock, or its identity.
+bool is_name(const std::string& value) {
+  const auto fits = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+           c == '.';
+  };
+  return !value.empty() && value.size() <= 128 && value[0] != '.' && std::all_of(value.begin(), value.end(), fits);
+}
+
 core::Error not_by_hand(const std::optional<Found>& found) {
   core::Error error{.kind = "lock.not_found", .message = "nobody took the deploy lock by hand"};
   if (found && !found->record.released) {
@@ -75,16 +84,9 @@ class Keeper::Params {
     if (!found->is_boolean()) refuse(std::string(key) + " must be true or false");
     return found->get<bool>();
   }
-  /// A name of folders: of a lock, or its identity.
   std::string name(const char* key) {
     std::string value = text(key);
-    const auto fits = [](char c) {
-      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
-             c == '.';
-    };
-    if (value.empty() || value.size() > 128 || value[0] == '.' || !std::all_of(value.begin(), value.end(), fits)) {
-      refuse(std::string(key) + " must be letters, digits, -, _ and .");
-    }
+    if (!is_name(value)) refuse(std::string(key) + " must be letters, digits, -, _ and .");
     return value;
   }
   Claim claim(const char* key) {
@@ -129,6 +131,7 @@ class Keeper::Params {
 };
 
 struct Keeper::Held {
+  std::string name;
   std::mutex busy;
   DeployLock lock;
 };
@@ -143,7 +146,7 @@ struct Keeper::Place {
 Keeper::Keeper(std::string root) : root_(std::move(root)) {}
 
 Keeper::~Keeper() {
-  for (Fence::Session& session : sessions_) session.leave();
+  for (Admitted& each : sessions_) each.session.leave();
 }
 
 core::Result<Json> Keeper::answer(std::string_view method, const Json& params, const Stop& stop) {
@@ -169,6 +172,25 @@ core::Result<std::string> Keeper::folder(const char* kind, const std::string& na
     if (auto made = Folder::open(each); !made) return std::move(made).error();
   }
   return above + "/" + name;
+}
+
+core::Result<std::string> Keeper::folder_of(const std::string& name) const {
+  if (!is_name(name)) return core::usage("the name of a lock is letters, digits, -, _ and .");
+  auto own = folder("locks", name);
+  if (!own) return own;
+  if (auto made = Folder::open(*own); !made) return std::move(made).error();
+  return own;
+}
+
+core::Result<std::string> Keeper::folder_of_held(std::int64_t claim) {
+  try {
+    const auto there = held(claim);
+    const std::lock_guard busy(there->busy);
+    if (auto renewed = there->lock.renew(); !renewed) return std::move(renewed).error();
+    return folder_of(there->name);
+  } catch (const core::Failure& failure) {
+    return failure.error();
+  }
 }
 
 core::Result<Keeper::Place> Keeper::open(const std::string& name) const {
@@ -240,7 +262,7 @@ core::Result<Json> Keeper::acquire(Params& params, const Stop& stop) {
   if (attempt.replaced) out["replaced"] = to_json(*attempt.replaced, clock_);
   const std::lock_guard lock(mutex_);
   out["claim"] = ++last_;
-  held_[last_] = std::shared_ptr<Held>(new Held{{}, std::move(*attempt.lock)});
+  held_[last_] = std::shared_ptr<Held>(new Held{name, {}, std::move(*attempt.lock)});
   return out;
 }
 
@@ -265,6 +287,9 @@ core::Result<Json> Keeper::release(Params& params) {
     const std::int64_t number = params.integer("claim");
     params.finish();
     const auto there = held(number);
+    // It changes nothing any more. Before the lock is free: whoever has it next ends the connections of those who are
+    // admitted, and this one's answer is still on its way.
+    end_sessions(there->name, there->lock.token());
     auto released = [&] {
       const std::lock_guard busy(there->busy);
       return there->lock.release();
@@ -333,8 +358,17 @@ core::Result<core::Unit> Keeper::admit_here(const std::string& name, const std::
   auto session = fence->admit(token, find_carrier(::getpid()));
   if (!session) return std::move(session).error();
   const std::lock_guard lock(mutex_);
-  sessions_.push_back(std::move(*session));
+  sessions_.push_back({name, token, std::move(*session)});
   return core::Unit{};
+}
+
+void Keeper::end_sessions(const std::string& name, std::uint64_t token) {
+  std::vector<Admitted> kept;
+  const std::lock_guard lock(mutex_);
+  for (Admitted& each : sessions_) {
+    if (each.name != name || each.token != token) kept.push_back(std::move(each));
+  }
+  sessions_.swap(kept);
 }
 
 }  // namespace deployrun::lock

@@ -35,16 +35,26 @@ class Keeper {
   ///   acquire  name, claim, patience_ms, again (a token: see DeployLock::acquire_again), admit (on this host too)
   ///            → claim (its number), token, identity, free_ms, replaced
   ///   renew    claim → true
-  ///   release  claim → true; or name, id: what a person took → that claim
+  ///   release  claim → true, and the run is not admitted here any more; or name, id: what a person took → that claim
   ///   status   name → holder, waiting
   ///   break    name, id, by (a claim) → what was broken
   ///   admit    name, identity, token → true
   core::Result<Json> answer(std::string_view method, const Json& params, const Stop& stop);
 
+  /// The folder of the lock of that name: what belongs to it is kept there. `usage`, `lock.io`.
+  core::Result<std::string> folder_of(const std::string& name) const;
+  /// The same for the holder of a claim, to whom this is a sign of life. `lock.lost` once somebody else has the lock.
+  core::Result<std::string> folder_of_held(std::int64_t claim);
+
  private:
   class Params;
   struct Held;
   struct Place;
+  struct Admitted {
+    std::string name;
+    std::uint64_t token;
+    Fence::Session session;
+  };
 
   core::Result<Json> acquire(Params& params, const Stop& stop);
   core::Result<Json> renew(Params& params);
@@ -58,6 +68,7 @@ class Keeper {
   core::Result<Place> open(const std::string& name) const;
   core::Result<std::string> folder(const char* kind, const std::string& name) const;
   core::Result<core::Unit> admit_here(const std::string& name, const std::string& identity, std::uint64_t token);
+  void end_sessions(const std::string& name, std::uint64_t token);
   std::shared_ptr<Held> held(std::int64_t number);
 
   std::string root_;
@@ -65,7 +76,7 @@ class Keeper {
   std::mutex mutex_;
   std::int64_t last_ = 0;
   std::map<std::int64_t, std::shared_ptr<Held>> held_;
-  std::vector<Fence::Session> sessions_;
+  std::vector<Admitted> sessions_;
 };
 
 }  // namespace deployrun::lock

@@ -65,6 +65,8 @@ core::Result<Record> from_text(std::string_view text, std::uint64_t token) {
   const auto parsed = json::parse(text.substr(kSignLength), {.bytes = text.size(), .depth = 4, .nodes = 64});
   if (!parsed) return corrupt(token, parsed.error().message);
   if (!parsed->is_object()) return corrupt(token, "not an object");
+  const Json by_hand = parsed->value("by_hand", Json(false));
+  if (!by_hand.is_boolean()) return corrupt(token, "by_hand is neither true nor false");
   record.claim = {.id = text_at(*parsed, "id"),
                   .owner = text_at(*parsed, "owner"),
                   .message = text_at(*parsed, "message"),
@@ -72,7 +74,7 @@ core::Result<Record> from_text(std::string_view text, std::uint64_t token) {
                   .ci_url = text_at(*parsed, "ci_url"),
                   .version = text_at(*parsed, "version"),
                   .lease_ms = number_at(*parsed, "lease_ms"),
-                  .by_hand = parsed->value("by_hand", false)};
+                  .by_hand = by_hand.get<bool>()};
   record.acquired_at = number_at(*parsed, "acquired_at");
   record.boot = text_at(*parsed, "boot");
   if (record.claim.id.empty() || record.claim.lease_ms < 0) return corrupt(token, "no id, or no lease");

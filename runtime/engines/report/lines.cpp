@@ -75,7 +75,7 @@ Lines::Lines(Write write, LinesOptions options)
 
 void Lines::event(const Json& event) {
   using Handler = void (Lines::*)(const Json&);
-  static constexpr std::array<std::pair<std::string_view, Handler>, 22> kHandlers{{
+  static constexpr std::array<std::pair<std::string_view, Handler>, 24> kHandlers{{
       {"run.started", &Lines::run_started},
       {"run.finished", &Lines::run_finished},
       {"step.started", &Lines::step_started},
@@ -98,6 +98,8 @@ void Lines::event(const Json& event) {
       {"observer.summary", &Lines::observed},
       {"plan.step", &Lines::plan_step},
       {"plan.finished", &Lines::plan_finished},
+      {"finding", &Lines::finding},
+      {"checks", &Lines::finding},
   }};
   const std::string type = text_of(event, "type");
   for (const auto& [name, handler] : kHandlers) {
@@ -327,6 +329,14 @@ void Lines::observed(const Json& event) {
 void Lines::plan_step(const Json& event) {
   gap();
   write_(plan_step_text(event, options_.color), true);  // it was asked for, as what `print` says
+  blank_ = false;
+}
+
+/// What was looked for and found: it comes with its own words.
+void Lines::finding(const Json& event) {
+  end_group();
+  gap();
+  write_(text_of(event, "text"), true);
   blank_ = false;
 }
 

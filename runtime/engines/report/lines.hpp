@@ -60,6 +60,7 @@ class Lines final : public Sink {
   void observed(const Json& event);
   void plan_step(const Json& event);
   void plan_finished(const Json& event);
+  void finding(const Json& event);
 
   /// "  web1  done          4.2 s  note"
   void task_line(const std::string& host, const std::string& word, Ink ink, std::int64_t ms, const std::string& note);

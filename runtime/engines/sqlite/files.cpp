@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <string_view>
 
@@ -52,6 +53,32 @@ core::Result<bool> remove_database(const std::string& path) {
     if (::unlink((*real + part).c_str()) != 0 && errno != ENOENT) return failed("remove", *real + part, errno);
   }
   return true;
+}
+
+core::Result<bool> move_database(const std::string& from, const std::string& to) {
+  auto source = check_place(from);
+  if (!source) return std::move(source).error();
+  auto target = check_place(to);
+  if (!target) return std::move(target).error();
+  bool moved = false;
+  // The database itself last: until then a repetition knows what is left.
+  for (const char* part : {"-journal", "-wal", "-shm", ""}) {
+    struct stat found {};
+    if (::lstat((*source + part).c_str(), &found) != 0) {
+      if (errno == ENOENT) continue;
+      return failed("look at", *source + part, errno);
+    }
+    if (!S_ISREG(found.st_mode)) {
+      return core::Error{.kind = "sqlite.open", .message = "move " + *source + part + ": it is no file"};
+    }
+    if (::renameat2(AT_FDCWD, (*source + part).c_str(), AT_FDCWD, (*target + part).c_str(), RENAME_NOREPLACE) != 0) {
+      if (errno != EEXIST) return failed("move", *source + part, errno);
+      return core::Error{.kind = "sqlite.exists",
+                         .message = "move " + *source + part + ": " + *target + part + " is there already"};
+    }
+    moved = true;
+  }
+  return moved;
 }
 
 core::Result<core::Unit> reserve(const std::string& path, std::int64_t bytes) {

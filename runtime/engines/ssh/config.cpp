@@ -252,7 +252,9 @@ core::Result<Target> resolve(const ConnectOptions& options, const Config& config
   add_paths(files, config, "identityfile", target, here);
   std::vector<std::string> defaults;
   for (const char* name : kIdentities) defaults.push_back(here.home + "/.ssh/" + name);
-  if (!options.identity_files.empty()) {
+  if (!options.identity_files.empty() || !options.identity_data.empty()) {
+    for (const core::Secret& data : options.identity_data)
+      target.identity_files.push_back({data.to_string(), true, data});
     for (const std::string& path : options.identity_files)
       target.identity_files.push_back({expand(path, target, here), true});
   } else if (files.empty()) {

@@ -26,10 +26,11 @@ struct ConnectOptions {
   std::optional<unsigned> port;
   std::optional<std::string> user;
   std::vector<std::string> identity_files;
-  std::optional<core::Secret> passphrase;  ///< for encrypted identity files
-  std::optional<bool> identities_only;     ///< of the agent's keys only those of the identity files
-  std::optional<std::string> agent;        ///< the agent's socket; empty: no agent
-  std::vector<std::string> known_hosts;    ///< instead of the user's and the system's files
+  std::vector<core::Secret> identity_data;  ///< private keys that lie in no file
+  std::optional<core::Secret> passphrase;   ///< for encrypted identity files
+  std::optional<bool> identities_only;      ///< of the agent's keys only those of the identity files
+  std::optional<std::string> agent;         ///< the agent's socket; empty: no agent
+  std::vector<std::string> known_hosts;     ///< instead of the user's and the system's files
   std::optional<HostKeys> host_keys;
   std::optional<core::Milliseconds> connect_timeout;
   std::optional<std::string> jump;           ///< "user@bastion:22", several by commas, "none"
@@ -41,7 +42,8 @@ struct ConnectOptions {
 
 struct IdentityFile {
   std::string path;
-  bool wanted = false;  ///< named by somebody, not one of the default places
+  bool wanted = false;                    ///< named by somebody, not one of the default places
+  std::optional<core::Secret> data = {};  ///< the key itself; `path` only names it then
 };
 
 /// Everything decided.

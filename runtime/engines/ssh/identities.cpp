@@ -53,7 +53,7 @@ void IdentityFinder::start(std::function<void(Identities)> found) {
     files_.push_back({file, core::Error{.kind = "ssh.key", .message = file.path + ": not read yet"}});
   }
   for (std::size_t i = 0; i < files_.size(); ++i) {
-    store_.load(files_[i].file.path, target_.passphrase, token_, [this, i](const core::Result<KeyFile>& loaded) {
+    store_.load(files_[i].file, target_.passphrase, token_, [this, i](const core::Result<KeyFile>& loaded) {
       files_[i].loaded = loaded;
       arrived();
     });

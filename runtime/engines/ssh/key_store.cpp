@@ -1,13 +1,22 @@
 #include "ssh/key_store.hpp"
 
+#include <functional>
+#include <string_view>
+
 #include "core/files.hpp"
 #include "core/pool.hpp"
 
 namespace deployrun::ssh {
 namespace {
 
-core::Result<KeyFile> read_key(const std::string& path, const std::optional<core::Secret>& passphrase) {
-  auto text = core::read_file_now(path, kKeyFileLimit);
+core::Result<std::string> text_of(const IdentityFile& identity) {
+  if (identity.data) return std::string(identity.data->reveal());
+  return core::read_file_now(identity.path, kKeyFileLimit);
+}
+
+core::Result<KeyFile> read_key(const IdentityFile& identity, const std::optional<core::Secret>& passphrase) {
+  const std::string& path = identity.path;
+  auto text = text_of(identity);
   if (!text) return text.error();
   // ssh(1) takes a public key too, for the agent to find its half.
   std::string named = parse_public_key(*text);
@@ -19,7 +28,7 @@ core::Result<KeyFile> read_key(const std::string& path, const std::optional<core
     error.message = path + ": " + error.message;
     return error;
   }
-  if (file->public_blob.empty()) {
+  if (file->public_blob.empty() && !identity.data) {
     const auto beside = core::read_file_now(path + ".pub", kKeyFileLimit);
     if (beside) file->public_blob = parse_public_key(*beside);
   }
@@ -28,16 +37,18 @@ core::Result<KeyFile> read_key(const std::string& path, const std::optional<core
 
 }  // namespace
 
-void KeyStore::load(const std::string& path, const std::optional<core::Secret>& passphrase,
+void KeyStore::load(const IdentityFile& file, const std::optional<core::Secret>& passphrase,
                     const std::shared_ptr<void>& token, Loaded loaded) {
   // A passphrase opens what was closed without; a wrong one is not kept for the next host's right one.
-  const std::string id = path + (passphrase ? "\n" + passphrase->name() : "");
+  // Several keys that lie in no file may be called the same.
+  const std::string own = file.data ? std::to_string(std::hash<std::string_view>{}(file.data->reveal())) : "";
+  const std::string id = file.path + own + (passphrase ? "\n" + passphrase->name() : "");
   Entry& entry = entries_[id];
   if (entry.result) return loaded(*entry.result);
   entry.waiting.emplace_back(token, std::move(loaded));
   if (entry.job) return;
   entry.job =
-      std::make_unique<core::PoolJob<KeyFile>>(loop_, [path, passphrase] { return read_key(path, passphrase); });
+      std::make_unique<core::PoolJob<KeyFile>>(loop_, [file, passphrase] { return read_key(file, passphrase); });
   entry.job->start([this, id](core::Result<KeyFile> result) {
     Entry& mine = entries_[id];
     mine.result.emplace(std::move(result));

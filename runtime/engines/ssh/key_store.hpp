@@ -12,6 +12,7 @@
 #include "core/loop.hpp"
 #include "core/operation.hpp"
 #include "core/secret.hpp"
+#include "ssh/config.hpp"
 #include "ssh/key.hpp"
 
 namespace deployrun::ssh {
@@ -25,7 +26,7 @@ class KeyStore {
   KeyStore& operator=(const KeyStore&) = delete;
 
   /// Kinds: `ssh.key`, `files.*`. `loaded` may come before this returns; dropping `token`'s last holder cancels it.
-  void load(const std::string& path, const std::optional<core::Secret>& passphrase, const std::shared_ptr<void>& token,
+  void load(const IdentityFile& file, const std::optional<core::Secret>& passphrase, const std::shared_ptr<void>& token,
             Loaded loaded);
 
  private:

@@ -57,7 +57,8 @@ CommandLine command_line(const Command& command, const std::string& nonce) {
 std::string kill_line(long group) {
   const std::string id = std::to_string(group);
   return "kill -s TERM -- -" + id + " 2>/dev/null || exit 0; i=0; while [ $i -lt 20 ]; do kill -s 0 -- -" + id +
-         " 2>/dev/null || exit 0; sleep 0.1 || exit 1; i=$((i+1)); done; kill -s KILL -- -" + id + " 2>/dev/null";
+         " 2>/dev/null || exit 0; sleep 0.1 || exit 1; i=$((i+1)); done; kill -s KILL -- -" + id +
+         " 2>/dev/null || exit 0";
 }
 
 }  // namespace deployrun::ssh

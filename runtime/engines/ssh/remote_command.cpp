@@ -82,11 +82,11 @@ std::string RemoteCommand::make_nonce() {
   return "deployrun-" + core::hex_encode({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
 }
 
-RemoteCommand::RemoteCommand(std::shared_ptr<Session> session, CommandLine line, std::string nonce, bool urgent)
+RemoteCommand::RemoteCommand(std::shared_ptr<Session> session, CommandLine line, std::string nonce, Use use)
     : session_(std::move(session)),
       line_(std::move(line)),
       nonce_(std::move(nonce)),
-      urgent_(urgent),
+      use_(use),
       reported_(nonce_.empty()),
       grace_(session_->loop()) {}
 
@@ -115,7 +115,7 @@ void RemoteCommand::start(Events events) {
         session_->transport().add(this);
         session_->transport().pump();
       },
-      urgent_);
+      use_);
 }
 
 void RemoteCommand::write(std::string bytes, core::Stream::Written done) {

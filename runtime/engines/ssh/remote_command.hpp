@@ -48,7 +48,7 @@ class RemoteCommand final : private Waiter {
   static constexpr core::Milliseconds kGrace{2000};
 
   /// `nonce` is the one that `command_line` got; with it the remote process group is known and can be ended.
-  RemoteCommand(std::shared_ptr<Session> session, CommandLine line, std::string nonce, bool urgent = false);
+  RemoteCommand(std::shared_ptr<Session> session, CommandLine line, std::string nonce, Use use = Use::usual);
   /// Before the end: the remote process is ended in the background.
   ~RemoteCommand();
 
@@ -85,7 +85,7 @@ class RemoteCommand final : private Waiter {
   std::shared_ptr<Session> session_;
   CommandLine line_;
   std::string nonce_;
-  bool urgent_;
+  Use use_;
   std::shared_ptr<Events> events_;  // kept by whoever is calling one of them
   State state_ = State::idle;
   std::shared_ptr<void> request_;

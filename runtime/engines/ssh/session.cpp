@@ -17,7 +17,7 @@ constexpr int kRefusals = 3;
 
 }  // namespace
 
-Channel::~Channel() { session_->retire(raw_, slot_); }
+Channel::~Channel() { session_->retire(raw_, slot_, use_); }
 Transport& Channel::transport() noexcept { return session_->transport(); }
 
 std::shared_ptr<Session> Session::create(std::shared_ptr<Transport> transport) {
@@ -40,9 +40,9 @@ void Session::close() {
   transport_->close({.kind = "ssh.closed", .message = "the connection to " + host() + " was closed", .host = host()});
 }
 
-std::shared_ptr<void> Session::open_channel(Destination destination, Opened opened, bool urgent) {
+std::shared_ptr<void> Session::open_channel(Destination destination, Opened opened, Use use) {
   auto request = std::make_shared<Request>();
-  request->urgent = urgent;
+  request->use = use;
   request->destination = std::move(destination);
   request->opened = std::move(opened);
   if (transport_->over()) {
@@ -57,9 +57,10 @@ std::shared_ptr<void> Session::open_channel(Destination destination, Opened open
   if (request->destination.kind == Destination::Kind::session && current_ && !current_->opened &&
       current_->destination.kind == Destination::Kind::session && waiting_.empty()) {
     current_->opened = std::move(request->opened);
+    current_->use = use;
     request = current_;
   } else {
-    waiting_.insert(urgent ? waiting_.begin() : waiting_.end(), request);
+    waiting_.insert(use == Use::urgent ? waiting_.begin() : waiting_.end(), request);
     transport_->pump_later();
   }
   // The token holds the request by way of a guard, so that giving it up is seen here.
@@ -67,11 +68,45 @@ std::shared_ptr<void> Session::open_channel(Destination destination, Opened open
 }
 
 bool Session::room(const Request& request) const noexcept {
-  const std::size_t reserve = request.urgent && limit_ == kChannelLimit ? 2 : 0;
+  const std::size_t reserve = request.use == Use::urgent && limit_ == kChannelLimit ? 2 : 0;
   return used_ < limit_ + reserve && !resting_;
 }
 
+/// Every session that the server allows is a lasting one.
+bool Session::hopeless() const noexcept { return lasting_ > 0 && limit_ <= lasting_ && !resting_; }
+
+void Session::prepare_commands(std::size_t count) {
+  ahead_ = count;
+  if (alive()) transport_->pump_later();
+}
+
+/// What is open already is had at once, whatever is being opened for others.
+bool Session::hand_out() {
+  bool moved = false;
+  for (auto at = waiting_.begin(); at != waiting_.end() && !spares_.empty();) {
+    const auto taken = *at;
+    if (!taken->opened || taken->destination.kind != Destination::Kind::session) {
+      ++at;
+      continue;
+    }
+    waiting_.erase(at);
+    LIBSSH2_CHANNEL* raw = spares_.front();
+    spares_.pop_front();
+    moved = true;
+    const auto opened = std::exchange(taken->opened, nullptr);
+    if (taken->use == Use::lasting) ++lasting_;
+    opened(std::make_unique<Channel>(shared_from_this(), raw, true, taken->use));
+    if (!alive()) break;
+    at = waiting_.begin();  // whoever was served may have asked again
+  }
+  return moved;
+}
+
 bool Session::pick() {
+  if (ahead_ > 0 && streams_ && pick_spare(true)) {
+    --ahead_;
+    return true;
+  }
   for (auto at = waiting_.begin(); at != waiting_.end();) {
     Request& request = **at;
     if (!request.opened) {
@@ -79,14 +114,12 @@ bool Session::pick() {
       continue;
     }
     const bool session = request.destination.kind == Destination::Kind::session;
-    if (session && spare_ != nullptr) {
-      const auto taken = *at;
+    if (session && hopeless()) {
+      const auto request_there = *at;
       waiting_.erase(at);
-      LIBSSH2_CHANNEL* raw = std::exchange(spare_, nullptr);
-      const auto opened = std::exchange(taken->opened, nullptr);
-      opened(std::make_unique<Channel>(shared_from_this(), raw, true));
+      std::exchange(request_there->opened, nullptr)(taken());
       if (!alive()) return false;
-      at = waiting_.begin();  // whoever was served may have asked again
+      at = waiting_.begin();
       continue;
     }
     if (session && !room(request)) {
@@ -99,8 +132,13 @@ bool Session::pick() {
     if (session) ++used_;
     return true;
   }
+  return wanted_ && spares_.empty() && pick_spare(false);
+}
+
+bool Session::pick_spare(bool ahead) {
   auto spare = std::make_shared<Request>();
-  if (spare_ != nullptr || !wanted_ || !room(*spare)) return false;
+  if (!room(*spare)) return false;
+  spare->ahead = ahead;
   current_ = std::move(spare);
   ++used_;
   return true;
@@ -123,10 +161,11 @@ LIBSSH2_CHANNEL* Session::try_open(const Destination& destination) {
 bool Session::progress() {
   const auto self = weak_from_this().lock();  // whoever is served may drop the session
   if (!self) return false;
-  bool moved = false;
+  bool moved = hand_out();
   while (alive() && (current_ || pick())) {
     if (LIBSSH2_CHANNEL* raw = try_open(current_->destination); raw != nullptr) {
       deliver(raw);
+      hand_out();
       moved = true;
       continue;
     }
@@ -145,14 +184,19 @@ bool Session::progress() {
 void Session::deliver(LIBSSH2_CHANNEL* raw) {
   const auto request = std::exchange(current_, nullptr);
   const bool session = request->destination.kind == Destination::Kind::session;
-  if (session) most_ = std::max(most_, used_);
+  if (session) {
+    most_ = std::max(most_, used_);
+  } else {
+    streams_ = true;
+  }
   if (request->opened) {
     const auto opened = std::exchange(request->opened, nullptr);
-    opened(std::make_unique<Channel>(shared_from_this(), raw, session));
-  } else if (session && spare_ == nullptr) {
-    spare_ = raw;
+    if (request->use == Use::lasting) ++lasting_;
+    opened(std::make_unique<Channel>(shared_from_this(), raw, session, request->use));
+  } else if (session && (request->ahead || spares_.empty())) {
+    spares_.push_back(raw);
   } else {
-    retire(raw, session);
+    retire(raw, session, Use::usual);
   }
 }
 
@@ -172,6 +216,7 @@ void Session::refused() {
       limit_ = others;
     }
     if (!request->opened) return;
+    if (hopeless()) return std::exchange(request->opened, nullptr)(taken());
     if (others > 0 || ++request->refusals < kRefusals) {
       waiting_.push_front(request);
       return;
@@ -179,6 +224,17 @@ void Session::refused() {
   }
   const auto opened = std::exchange(request->opened, nullptr);
   if (opened) opened(refusal(*request));
+}
+
+core::Error Session::taken() const {
+  const std::string count = limit_ == 1 ? "the one session" : "the " + std::to_string(limit_) + " sessions";
+  return {.kind = "ssh.channel",
+          .message = "open a session on " + host() + ": " + count + " that the server allows at once " +
+                     (limit_ == 1 ? "is" : "are") + " in use as long as the connection lasts",
+          .hint =
+              "the agent, which keeps the deploy lock, has one: raise MaxSessions in the server's sshd_config; two "
+              "are enough",
+          .host = host()};
 }
 
 core::Error Session::refusal(const Request& request) const {
@@ -206,7 +262,8 @@ core::Error Session::refusal(const Request& request) const {
   return error;
 }
 
-void Session::retire(LIBSSH2_CHANNEL* raw, bool slot) {
+void Session::retire(LIBSSH2_CHANNEL* raw, bool slot, Use use) {
+  if (use == Use::lasting) --lasting_;  // from now on its end is waited for
   transport_->retire(raw, [weak = weak_from_this(), slot] {
     const auto self = weak.lock();
     if (self && slot) --self->used_;
@@ -216,7 +273,7 @@ void Session::retire(LIBSSH2_CHANNEL* raw, bool slot) {
 void Session::lost(const core::Error& error) {
   const auto self = weak_from_this().lock();
   retry_.cancel();
-  spare_ = nullptr;
+  spares_.clear();
   if (current_) waiting_.push_front(std::exchange(current_, nullptr));
   while (!waiting_.empty()) {
     const auto request = waiting_.front();
@@ -232,7 +289,7 @@ Listeners& Session::listeners() {
 
 void Session::end_group(long group) {
   if (!alive() || group <= 1) return;
-  auto killer = std::make_unique<RemoteCommand>(shared_from_this(), CommandLine{kill_line(group), {}}, "");
+  auto killer = std::make_unique<RemoteCommand>(shared_from_this(), CommandLine{kill_line(group), {}}, "", Use::urgent);
   RemoteCommand* raw = killer.get();
   killers_.push_back(std::move(killer));
   raw->start({.ended = [this, raw](const core::Result<Exit>&) {

@@ -27,11 +27,15 @@ struct Destination {
   unsigned port = 0;
 };
 
+/// What a channel is opened for. `urgent` goes first and may use the two sessions that a default server has beyond our
+/// limit; `lasting` stays as long as the connection: nobody waits for its end.
+enum class Use { usual, urgent, lasting };
+
 /// An open channel. Given up, it is closed behind the scenes; nobody waits for that.
 class Channel {
  public:
-  Channel(std::shared_ptr<Session> session, LIBSSH2_CHANNEL* raw, bool slot)
-      : session_(std::move(session)), raw_(raw), slot_(slot) {}
+  Channel(std::shared_ptr<Session> session, LIBSSH2_CHANNEL* raw, bool slot, Use use = Use::usual)
+      : session_(std::move(session)), raw_(raw), slot_(slot), use_(use) {}
   ~Channel();
   Channel(const Channel&) = delete;
   Channel& operator=(const Channel&) = delete;
@@ -44,6 +48,7 @@ class Channel {
   std::shared_ptr<Session> session_;
   LIBSSH2_CHANNEL* raw_;
   bool slot_;
+  Use use_;
 };
 
 class Session final : public std::enable_shared_from_this<Session>, private Waiter {
@@ -65,23 +70,25 @@ class Session final : public std::enable_shared_from_this<Session>, private Wait
   /// half open by then is finished and kept or closed by the session.
   /// Kinds: `ssh.channel`, `ssh.forwarding_refused`, `ssh.forward_connect`, `ssh.lost`, `ssh.closed`.
   /// Openings go one after the other: a tcp destination that does not answer holds up those behind it until the
-  /// server gives up.
-  /// `urgent` goes first and may use the two sessions that a default server has beyond our limit.
-  std::shared_ptr<void> open_channel(Destination destination, Opened opened, bool urgent = false);
+  /// server gives up. A session that could be had only at the end of lasting ones is refused.
+  std::shared_ptr<void> open_channel(Destination destination, Opened opened, Use use = Use::usual);
 
   /// Whether the request of this token is being answered now, and not waiting behind others.
   bool opening(const std::shared_ptr<void>& token) const noexcept {
     return current_ != nullptr && current_.get() == token.get();
   }
 
+  /// So many commands will follow soon: once a stream has been opened, a session channel for each goes ahead of further
+  /// streams, of which only the first may be waited for. Nobody waits for these.
+  void prepare_commands(std::size_t count);
+
   /// A stream to a socket or a TCP port that the server connects to.
   std::unique_ptr<core::Operation<std::unique_ptr<core::Stream>>> open_stream(Destination destination);
-  /// A command's stdin and stdout as a stream (`docker system dial-stdio`). Its end with a code other than 0 is an
-  /// error `ssh.exec` with `code` and `stderr`; closing the stream ends the command.
-  std::unique_ptr<core::Operation<std::unique_ptr<core::Stream>>> open_exec_stream(Command command);
   /// The same as a factory that keeps the session alive.
   core::Dial dial(Destination destination);
-  core::Dial dial_exec(Command command);
+  /// A command's stdin and stdout as a stream (`docker system dial-stdio`). Its end with a code other than 0 is an
+  /// error `ssh.exec` with `code` and `stderr`; closing the stream ends the command.
+  core::Dial dial_exec(Command command, Use use = Use::usual);
 
   /// Whether it was found that no shell is to be had: what can do without one need not try again.
   bool without_shell() const noexcept { return without_shell_; }
@@ -100,29 +107,37 @@ class Session final : public std::enable_shared_from_this<Session>, private Wait
   friend class Channel;
   struct Request {
     Destination destination;
-    Opened opened;  // empty: the spare, or given up
+    Opened opened;  // empty: a spare, or given up
     int refusals = 0;
-    bool urgent = false;
+    Use use = Use::usual;
+    bool ahead = false;  // a spare beyond the usual one
   };
 
   explicit Session(std::shared_ptr<Transport> transport);
   bool progress() override;
   void lost(const core::Error& error) override;
+  bool hand_out();
   bool pick();
+  bool pick_spare(bool ahead);
   bool room(const Request& request) const noexcept;
+  bool hopeless() const noexcept;
   LIBSSH2_CHANNEL* try_open(const Destination& destination);
   void deliver(LIBSSH2_CHANNEL* raw);
   void refused();
   core::Error refusal(const Request& request) const;
-  void retire(LIBSSH2_CHANNEL* raw, bool slot);
+  core::Error taken() const;
+  void retire(LIBSSH2_CHANNEL* raw, bool slot, Use use);
 
   std::shared_ptr<Transport> transport_;
   std::deque<std::shared_ptr<Request>> waiting_;
   std::shared_ptr<Request> current_;
-  LIBSSH2_CHANNEL* spare_ = nullptr;
-  bool wanted_ = false;   // a session channel was asked for, so a spare may be of use
-  std::size_t used_ = 0;  // session channels: in use, spare, being opened, being closed
-  std::size_t most_ = 0;  // as many were open at once
+  std::deque<LIBSSH2_CHANNEL*> spares_;
+  bool wanted_ = false;      // a session channel was asked for, so a spare may be of use
+  std::size_t ahead_ = 0;    // so many spares go ahead of streams
+  bool streams_ = false;     // one was opened
+  std::size_t used_ = 0;     // session channels: in use, spare, being opened, being closed
+  std::size_t lasting_ = 0;  // of them, those whose end nobody waits for
+  std::size_t most_ = 0;     // as many were open at once
   std::size_t limit_ = kChannelLimit;
   core::Timer retry_;
   bool resting_ = false;  // after a refusal that will pass

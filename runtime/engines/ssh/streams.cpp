@@ -15,22 +15,6 @@ core::Error closed(const std::string& host) {
   return {.kind = "ssh.closed", .message = "the stream to " + host + " is closed", .host = host};
 }
 
-/// An operation that has its stream at once: starting a command waits for nothing that its first read does not wait
-/// for.
-class Ready final : public core::Operation<std::unique_ptr<core::Stream>> {
- public:
-  Ready(std::shared_ptr<Session> session, Command command)
-      : session_(std::move(session)), command_(std::move(command)) {}
-  void start(Done done) override {
-    done(std::unique_ptr<core::Stream>(std::make_unique<ExecStream>(session_, command_)));
-  }
-  void cancel() noexcept override {}
-
- private:
-  std::shared_ptr<Session> session_;
-  Command command_;
-};
-
 }  // namespace
 
 ChannelStream::ChannelStream(std::unique_ptr<Channel> channel)
@@ -127,11 +111,11 @@ void ChannelStream::lost(const core::Error& error) {
   if (written) written(error);
 }
 
-ExecStream::ExecStream(std::shared_ptr<Session> session, const Command& command)
+ExecStream::ExecStream(std::shared_ptr<Session> session, const Command& command, Use use)
     : what_(command.argv.empty() ? "sh" : command.argv[0]), host_(session->host()) {
   std::string nonce = RemoteCommand::make_nonce();
   CommandLine line = command_line(command, nonce);
-  command_ = std::make_unique<RemoteCommand>(std::move(session), std::move(line), std::move(nonce));
+  command_ = std::make_unique<RemoteCommand>(std::move(session), std::move(line), std::move(nonce), use);
   RemoteCommand::Events events;
   events.output = [this](core::Output output, std::string_view bytes) {
     if (output == core::Output::err) {
@@ -265,10 +249,6 @@ std::unique_ptr<core::Operation<std::unique_ptr<core::Stream>>> Session::open_st
   return std::make_unique<OpenStream>(shared_from_this(), std::move(destination));
 }
 
-std::unique_ptr<core::Operation<std::unique_ptr<core::Stream>>> Session::open_exec_stream(Command command) {
-  return std::make_unique<Ready>(shared_from_this(), std::move(command));
-}
-
 core::Dial Session::dial(Destination destination) {
   return [session = shared_from_this(),
           destination](std::function<void(core::Result<std::unique_ptr<core::Stream>>)> done) {
@@ -278,12 +258,12 @@ core::Dial Session::dial(Destination destination) {
   };
 }
 
-core::Dial Session::dial_exec(Command command) {
-  return
-      [session = shared_from_this(), command](std::function<void(core::Result<std::unique_ptr<core::Stream>>)> done) {
-        done(std::unique_ptr<core::Stream>(std::make_unique<ExecStream>(session, command)));
-        return std::shared_ptr<void>();
-      };
+core::Dial Session::dial_exec(Command command, Use use) {
+  return [session = shared_from_this(), command,
+          use](std::function<void(core::Result<std::unique_ptr<core::Stream>>)> done) {
+    done(std::unique_ptr<core::Stream>(std::make_unique<ExecStream>(session, command, use)));
+    return std::shared_ptr<void>();
+  };
 }
 
 }  // namespace deployrun::ssh

@@ -43,7 +43,7 @@ class ChannelStream final : public core::Stream, private Waiter {
 /// A command as a stream: stdout is read, stdin written, the last 4 KiB of stderr kept for the error.
 class ExecStream final : public core::Stream {
  public:
-  ExecStream(std::shared_ptr<Session> session, const Command& command);
+  ExecStream(std::shared_ptr<Session> session, const Command& command, Use use);
   ~ExecStream() override;
 
   void read(Read done) override;

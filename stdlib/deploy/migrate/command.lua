@@ -1,10 +1,10 @@
 --- Where a migration runs: in a one-off container of the new image, in the old container, on the server. Each can be
 --- ended for sure, by another process too: `run` runs it to its end, `finish` ends whatever is left.
 
-local container = require "deploy.container"
+local container = require "deploy.app.container"
 local door = require "native.door"
 local fail = require "native.fail"
-local health = require "deploy.health"
+local health = require "deploy.app.health"
 local json = require "native.json"
 local report = require "native.report"
 local task = require "native.task"
@@ -25,6 +25,8 @@ local LABEL = "deployrun.migration"
 --- @field env table<string, any>
 --- @field again boolean             an earlier attempt may have begun
 --- @field serving? Facts            the old container
+--- @field before Look
+--- @field release? table            what the version is made of, where an app has more to say of that
 --- @field lines? string[]           what it said last
 
 --- Tells a line as it comes and keeps the last ones.
@@ -67,14 +69,24 @@ local function adopted(place)
   if found then docker:remove(found.id, { force = true, volumes = true }) end
 end
 
+--- Compose makes a one-off container of its own services itself.
+local function begin(place, command)
+  if place.app.begin_apart then
+    return place.app:begin_apart(place, command, { name = one_off(place), label = LABEL })
+  end
+  local docker = place.host.docker
+  local id = docker:create(spec_of(place, command)).id
+  docker:start(id)
+  return id
+end
+
 local image = {}
 
 function image.run(place, command)
   local docker = place.host.docker
   local id = adopted(place)
   if not id then
-    id = docker:create(spec_of(place, command)).id
-    docker:start(id)
+    id = begin(place, command)
   end
   if not door.is_kept() then
     for line, stream in docker:follow(id, { all = true }) do take(place, line, stream) end

@@ -15,7 +15,24 @@ local ROOM = 2.2        -- of its size: the snapshot, and as much again, and 10 
 local RESERVE = 1.1     -- of that, what is kept free for bringing it back
 local KEY = "migrate "  -- of the table deployrun_once
 
+local TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' "
+  .. "AND name <> 'deployrun_once' ORDER BY name"
+local COUNT = 'SELECT count(*) AS rows FROM "%s"'
+
 local function size(bytes) return ("%.1f MB"):format(bytes / 1e6) end
+
+--- How many rows each table of the app has.
+--- @async
+--- @param db SqliteDatabase
+--- @return table<string, integer>
+function M.counts(db)
+  local out = {}
+  if not db:is_open() then return out end  -- a spec's
+  for _, one in ipairs(db:query(TABLES)) do
+    out[one.name] = db:query(COUNT:format((one.name:gsub('"', '""'))))[1].rows
+  end
+  return out
+end
 
 --- @param settings MigrationSettings
 --- @param image string  a local one whose user may use the database
@@ -50,6 +67,14 @@ function Database:migrations()
   end)
 end
 
+local function refuse_without_room(db, space)
+  local needed = math.ceil(space.bytes * ROOM)
+  if space.free >= needed then return end
+  fail.raise("migrate.space", ("%s takes %s and its disk has %s left: %s are needed"):format(db.path,
+    size(space.bytes), size(space.free), size(needed)), { host = db.host, bytes = space.bytes, free = space.free,
+    needed = needed, hint = "nothing was changed; free some space on the database's disk" })
+end
+
 --- Whole, and with room for a snapshot and for bringing it back. Raises `migrate.damaged`, `migrate.space`.
 --- @async
 --- @return { bytes: integer, free: integer, note: string }?
@@ -62,13 +87,16 @@ function Database:check()
         problems = found.problems, hint = "nothing was changed; restore a backup, or mend it, then deploy" })
     end
     local space = db:space()
-    local needed = math.ceil(space.bytes * ROOM)
-    if self.settings.snapshot ~= "none" and space.free < needed then
-      fail.raise("migrate.space", ("%s takes %s and its disk has %s left: %s are needed"):format(db.path,
-        size(space.bytes), size(space.free), size(needed)), { host = db.host, bytes = space.bytes, free = space.free,
-        needed = needed, hint = "nothing was changed; free some space on the database's disk" })
-    end
+    if self.settings.snapshot ~= "none" then refuse_without_room(db, space) end
     return { bytes = space.bytes, free = space.free, note = size(space.bytes) }
+  end)
+end
+
+--- Room for a snapshot and for bringing it back. Raises `migrate.space`.
+--- @async
+function Database:check_room()
+  self.place:with(function(db)
+    if db:is_open() then refuse_without_room(db, db:space()) end
   end)
 end
 
@@ -106,6 +134,36 @@ function Database:restore(tag)
     db:restore(self:snapshot_path(tag))
   end)
 end
+
+--- What the checks find, in a word; nil for a whole database.
+--- @async
+--- @return string?
+function Database:damage()
+  local ok, value = pcall(self.place.with, self.place, function(db)
+    if not db:is_open() then return nil end  -- a spec's
+    local found = db:check()
+    return not found.ok and found.problems[1] or nil
+  end)
+  if ok then return value end
+  local err = fail.normal(value)
+  if err.kind ~= "sqlite.corrupt" then error(value, 0) end
+  return err.message
+end
+
+--- Sets the database's files aside as the snapshot of that name: of one that no copy can be made of.
+--- @async
+--- @param tag string
+function Database:set_aside(tag) self.place:move(self.place.path, self:snapshot_path(tag)) end
+
+--- Gives them back.
+--- @async
+--- @param tag string
+function Database:give_back(tag) self.place:move(self:snapshot_path(tag), self.place.path) end
+
+--- How many rows each table of the app has.
+--- @async
+--- @return table<string, integer>
+function Database:counts() return self.place:with(M.counts) end
 
 --- That somebody writes between a snapshot and the hold is seen by a connection that is open all the while.
 function Database:_watch()
@@ -155,11 +213,25 @@ function Database:verify(tag)
   end)
 end
 
---- Lets go of all snapshots but the newest.
+--- Looks into the snapshot of a migration; nil where it is not there.
 --- @async
-function Database:let_go_of_old_snapshots()
+--- @generic T
+--- @param tag string
+--- @param fn fun(db: SqliteDatabase): T
+--- @return T?
+function Database:look_into(tag, fn)
+  local ok, value = pcall(self.place.with, self.place, fn, self:snapshot_path(tag))
+  if ok then return value end
+  if fail.normal(value).kind ~= "sqlite.open" then error(value, 0) end
+end
+
+--- Lets go of all snapshots but the newest, and of those of migrations that were taken back.
+--- @async
+--- @param taken_back? string[]  tags
+function Database:let_go_of_old_snapshots(taken_back)
   local done = self:migrations()
   self.place:with(function(db)
+    for _, tag in ipairs(taken_back or {}) do db:remove_snapshot(self:snapshot_path(tag)) end
     for index = self.settings.keep + 1, #done do db:remove_snapshot(self:snapshot_path(done[index].tag)) end
   end)
 end

@@ -14,7 +14,7 @@ local SPEC = {
   role = { "string" }, on = { "host" }, env = { "table" },
 }
 local CHOICES = {
-  where = { "image", "container", "host" }, traffic = { "pause", "maintenance", "online" },
+  where = { "image", "container", "host" }, traffic = { "pause", "maintenance", "online", "held" },
   snapshot = { "held", "before", "none" },
 }
 local TIMEOUT = "10m"
@@ -26,9 +26,10 @@ local SLACK = 60000  -- ms beyond the migration's and the new version's own limi
 --- @field pending? string[]       ends with 0 where nothing is pending, in a one-off container of the new image
 --- @field where? "image"|"container"|"host"  a one-off container of the new image (unless told), the old container, the
 ---   server itself
---- @field traffic? "pause"|"maintenance"|"online"  requests wait (unless told), are answered 503, go on
+--- @field traffic? "pause"|"maintenance"|"online"|"held"  requests wait (unless told), are answered 503, go on; "held":
+---   a step of the recipe sees to it that nobody writes (`hold` of `run`)
 --- @field wait? string            a request waits at most; unless told as long as all may take
---- @field message? string         of a maintenance
+--- @field message? string         of a maintenance, over the app's `maintenance.message`
 --- @field snapshot? "held"|"before"|"none"  taken while nobody writes (unless told); before that, for databases whose
 ---   copy takes long; none, which needs `lossy`
 --- @field keep? integer           snapshots that are kept beside the database; 2 unless told
@@ -43,9 +44,9 @@ local SLACK = 60000  -- ms beyond the migration's and the new version's own limi
 --- @field command string[]
 --- @field pending string[]?
 --- @field where "image"|"container"|"host"
---- @field traffic "pause"|"maintenance"|"online"
+--- @field traffic "pause"|"maintenance"|"online"|"held"
 --- @field wait string
---- @field message string
+--- @field message string?
 --- @field snapshot "held"|"before"|"none"
 --- @field keep integer
 --- @field limit number  ms
@@ -108,7 +109,7 @@ function M.complete(app, options)
   local settings = {
     database = options.database, command = options.command, pending = options.pending, where = options.where or "image",
     traffic = traffic, wait = options.wait or M.seconds(limit + start + SLACK),
-    message = options.message or "back in a moment",
+    message = options.message,
     snapshot = options.snapshot or (traffic == "online" and "before" or "held"), keep = options.keep or 2,
     limit = limit, lossy = options.lossy or false, role = role, host = options.on or first_host(app, role),
     env = options.env or {},

@@ -3,6 +3,7 @@
 
 local door = require "native.door"
 local fail = require "native.fail"
+local here = require "native.sqlite.here"
 local sqlite = require "native.sqlite"
 local task = require "native.task"
 local there = require "native.sqlite.there"
@@ -58,9 +59,15 @@ function Place:_agent()
   return self._client
 end
 
-function Place:_open_for_real()
-  if not self.volume and self.host.name == "local" then return self.host:sqlite(self.path) end
-  return sqlite.open_with(there.backend(self:_agent()), self.path, {}, self.host.name)
+function Place:_backend()
+  if not self.volume and self.host.name == "local" then return here end
+  return there.backend(self:_agent())
+end
+
+function Place:_open_for_real(path, options)
+  path, options = path or self.path, options or {}
+  if not self.volume and self.host.name == "local" then return self.host:sqlite(path, options) end
+  return sqlite.open_with(self:_backend(), path, options, self.host.name)
 end
 
 -- What a plan has where there is nothing to open: it holds nothing.
@@ -68,10 +75,11 @@ local NOTHING = { space = function() return { bytes = 0, free = 0 } end }
 
 --- A connection, for whoever closes it.
 --- @async
+--- @param path? string  of a snapshot beside the database
 --- @return SqliteDatabase
-function Place:open()
-  if not door.is_kept() then return self:_open_for_real() end
-  local ok, db = pcall(self._open_for_real, self)
+function Place:open(path)
+  if not door.is_kept() then return self:_open_for_real(path) end
+  local ok, db = pcall(self._open_for_real, self, path)
   if ok then return db end
   if task.cancellation() then error(db, 0) end
   return sqlite.open_with(NOTHING, self.path, { create = true }, self.host.name)
@@ -87,18 +95,41 @@ function Place:exists()
   end
   local ok, why = pcall(function() self:_open_for_real():close() end)
   if ok then return true end
-  if fail.normal(why).kind == "sqlite.open" then return false end
+  local kind = fail.normal(why).kind
+  if kind == "sqlite.open" then return false end
+  if kind == "sqlite.corrupt" then return true end
   if not door.is_kept() or task.cancellation() then error(why, 0) end
   return true
 end
+
+--- Makes the database, empty, where there is none.
+--- @async
+function Place:make()
+  if not door.is_kept() then self:_open_for_real(nil, { create = true }):close() end
+end
+
+--- Gives the database, which nobody has open, another name beside it, whatever its files hold; or gives it back.
+--- Finishes what an earlier attempt began.
+--- @async
+--- @param from string
+--- @param to string
+function Place:move(from, to)
+  if not door.is_kept() then self:_backend().move(from, to) end
+end
+
+--- Which processes have a lock on it now, also where it is no database any more.
+--- @async
+--- @return SqliteHolder[]
+function Place:holders() return self:_backend().holders(self.path) end
 
 --- Runs `fn` with a connection that ends with it.
 --- @async
 --- @generic T
 --- @param fn fun(db: SqliteDatabase): T
+--- @param path? string  of a snapshot beside the database
 --- @return T
-function Place:with(fn)
-  local db = self:open()
+function Place:with(fn, path)
+  local db = self:open(path)
   local function closing(ok, ...)
     db:close()
     if not ok then error((...), 0) end

@@ -2,7 +2,7 @@
 --- they stand, for what they do outside of requests. Both can be taken back at any time, by another process too: what
 --- was so before the run stays so.
 
-local container = require "deploy.container"
+local container = require "deploy.app.container"
 local door = require "native.door"
 local fail = require "native.fail"
 local report = require "native.report"
@@ -73,7 +73,7 @@ local function refuse_others(host, ids, but, place)
   local ours = {}
   for _, id in ipairs(ids) do ours[id] = true end
   if but then ours[but] = true end
-  for _, holder in ipairs(place:with(function(db) return db:holders() end)) do
+  for _, holder in ipairs(place:holders()) do
     if not ours[holder.container] then
       local inside = holder.container ~= "" and (", container %s"):format(holder.container:sub(1, 12)) or ""
       fail.raise("migrate.writer", ("%s (process %d%s) has the database open, and cannot be held"):format(
@@ -84,15 +84,20 @@ local function refuse_others(host, ids, but, place)
   end
 end
 
---- Holds what writes. `place`: nil where there is no database yet.
+--- Refuses who has the database open although nothing of the app runs. Raises `migrate.writer`.
+--- @async
+--- @param host Host
+--- @param place? table  nil where there is no database yet
+function M.refuse_others(host, place) refuse_others(host, {}, nil, place) end
+
+--- Holds requests at the proxy, and waits for those under way. Gives the routes that are held.
 --- @async
 --- @param app App
 --- @param host Host
 --- @param before Look
---- @param how { traffic: "pause"|"maintenance", wait: string, message: string, but?: string, place?: table }
----   but: the ID of a container that has to run
---- @return { note: string }
-function M.hold(app, host, before, how)
+--- @param how { traffic: "pause"|"maintenance", wait: string, message: string? }
+--- @return string[]
+function M.hold_requests(app, host, before, how)
   local held = {}
   each_flowing(app, host, before, function(name, role)
     held[#held + 1] = name
@@ -101,21 +106,34 @@ function M.hold(app, host, before, how)
     if how.traffic == "pause" then
       app.proxy:pause(host, name, { wait = how.wait, drain = drain })
     else
-      app.proxy:maintenance(host, name, how.message)
+      app.proxy:maintenance(host, name, how.message, app:former_target(before, role))
       app.proxy:drain(host, name, { (before.routes[role.name] or {}).container }, role.route)
     end
   end)
+  return held
+end
+
+--- Holds what writes. `place`: nil where there is no database yet.
+--- @async
+--- @param app App
+--- @param host Host
+--- @param before Look
+--- @param how { traffic: "pause"|"maintenance", wait: string, message: string?, but?: string, place?: table }
+---   but: the ID of a container that has to run
+--- @return { note: string }
+function M.hold(app, host, before, how)
+  local held = M.hold_requests(app, host, before, how)
   local ids = those_that_ran(before, how.but)
   freeze(host, ids, how.place)
   refuse_others(host, ids, how.but, how.place)
   return { note = #held > 0 and table.concat(held, ", ") or nil, unchanged = #held == 0 and #ids == 0 }
 end
 
-local function resume(app, host, before)
+local function resume(app, host, before, to)
   local now
-  each_flowing(app, host, before, function(name)
+  each_flowing(app, host, before, function(name, role)
     now = now or app.proxy:status(host)
-    if now[name] and now[name].state ~= "running" then app.proxy:resume(host, name) end
+    if now[name] and now[name].state ~= "running" then app.proxy:resume(host, name, to and to(role)) end
   end)
 end
 
@@ -127,7 +145,7 @@ end
 function M.give_back(app, host, before)
   thaw(host, those_that_ran(before))
   app:unswitch(host, before)
-  resume(app, host, before)
+  resume(app, host, before, function(role) return app:former_target(before, role) end)
 end
 
 --- Lets traffic flow to where it goes now. What was frozen stays so until it is retired.

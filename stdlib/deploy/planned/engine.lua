@@ -193,6 +193,19 @@ function calls.create(self, base, spec)
   return { id = one.id, warnings = {} }
 end
 
+--- A container that a command makes or starts, other than the engine's own.
+--- @param spec { name: string, image: string, labels: table, network: string }
+--- @param state "created"|"running"
+function Engine:appear(spec, state)
+  for _, known in ipairs(self._made) do
+    if known.name == spec.name and not known.removed then return self:_set(known, { state = state }) end
+  end
+  local one = made_of(self, spec, { id = "sha256:" .. text.sha256("planned image " .. self.host .. spec.image) })
+  self._made[#self._made + 1] = one
+  placeholder.note(one.id, one.name)
+  self:_set(one, { state = state })
+end
+
 function calls.start(self, base, name)
   local one = self:find(base, name)
   if one.running then return false end
@@ -294,6 +307,11 @@ function calls.exec(self, base, name, argv, options)
   end
   local known = self._recorder:output(self.host, text.shell_join(argv), one.name)
   return known or { stdout = options.planned or "", stderr = "", code = 0, ms = 0, truncated = false }
+end
+
+function calls.prepare_exec(self, base, name)
+  running(self, base, name, "exec in")
+  return ""
 end
 
 function calls.wait(self, base, name, condition)

@@ -15,6 +15,7 @@ local M = {}
 --- @field networks? string[]
 --- @field volumes? string[]
 --- @field routes? table<string, string>     service → container that gets its traffic
+--- @field releases? ReleaseRecord[]         what is remembered of releases, newest first
 --- @field registry? table<string, boolean>  false: an image that cannot be pulled
 --- @field files? table<string, string>      path → contents
 --- @field exec? table<string, string|table>|fun(line: string, container: string?): string|table|nil

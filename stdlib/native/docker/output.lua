@@ -41,11 +41,23 @@ end
 --- @param name string
 --- @param argv string[]
 --- @param options? { env?: table<string, string|number|Secret>, user?: string, workdir?: string, reads?: boolean,
----   planned?: string, code?: boolean }  reads, planned: as for `host:exec`; code: false returns with the end of the
----   output, one answer earlier, and `exec_code` tells the exit code
+---   planned?: string, code?: boolean, prepared?: string }  reads, planned: as for `host:exec`; code: false returns
+---   with the end of the output, one answer earlier, and `exec_code` tells the exit code; prepared: what `prepare_exec`
+---   gave for the same command, which saves an answer too (`docker.not_found` where the engine has forgotten it)
 --- @return { exec: string, stdout: string, stderr: string, code?: integer, ms: number, truncated: boolean }
 function Docker:exec(name, argv, options)
   return await(self._raw:exec(name, argv, door.own_options(options)))
+end
+
+--- Tells the engine of a command that nothing runs yet; `exec` with `prepared` does. One that is never started goes
+--- with its container.
+--- @async
+--- @param name string
+--- @param argv string[]
+--- @param options? { env?: table<string, string|number|Secret>, user?: string, workdir?: string }
+--- @return string prepared
+function Docker:prepare_exec(name, argv, options)
+  return await(self._raw:prepare_exec(name, argv, options))
 end
 
 --- The exit code of a command whose output has ended. Raises `docker.lost` where it still runs: its output was cut.

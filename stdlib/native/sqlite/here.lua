@@ -1,6 +1,7 @@
 --- Databases of this machine, for native/sqlite.lua: the native calls, each awaited.
 
 local await = require("native.task").await
+local fail = require "native.fail"
 local files = require "native.files"
 local process = require "native.process"
 local raw = require "native.sqlite.raw"
@@ -50,6 +51,25 @@ function M.remove(path)
   local removed = false
   for _, part in ipairs { "-journal", "-wal", "-shm", "" } do removed = files.remove(path .. part) end
   return removed
+end
+
+--- Gives a database that nobody has open another name in its folder, with what lies beside it; false: nothing was left.
+--- @async
+--- @param from string
+--- @param to string
+--- @return boolean moved
+function M.move(from, to)
+  local moved = false
+  for _, part in ipairs { "-journal", "-wal", "-shm", "" } do
+    if files.exists(from .. part) then
+      if files.exists(to .. part) then
+        fail.raise("sqlite.exists", ("move %s: %s is there"):format(from, to .. part))
+      end
+      process.run { "mv", "--no-clobber", from .. part, to .. part }
+      moved = true
+    end
+  end
+  return moved
 end
 
 --- A file of that many bytes, which are taken on the disk.

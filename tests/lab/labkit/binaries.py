@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from .needs import Skip, find
-from .paths import CACHE, LAB_CACHE, ROOT
+from .paths import DEPS, LAB_CACHE, ROOT
 
 FLAGS = ["-std=c++20", "-O2"]
 
@@ -43,29 +43,36 @@ def app():
 
 def notes_app():
     """The app of the SQLite tests, static, with the SQLite that the set-up script builds."""
-    deps, demo = CACHE / "deps", ROOT / "recipes/demo/app"
-    flags = [f"-I{demo}", f"-I{deps / 'include'}", str(deps / "lib" / "libsqlite3.a"), "-static", "-pthread", "-s"]
+    demo = ROOT / "recipes/demo/app"
+    flags = [f"-I{demo}", f"-I{DEPS / 'include'}", str(DEPS / "lib" / "libsqlite3.a"), "-static", "-pthread", "-s"]
     return _build("notes_app", ROOT / "tests" / "lab" / "notes_app", flags, [demo / "http.cpp"])
 
 
 def load():
     """The load generator, with the libcurl that the set-up script builds."""
-    deps = CACHE / "deps"
     return _build("lab_load", ROOT / "tests" / "support" / "load",
-                  [f"-I{deps / 'include'}", str(deps / "lib" / "libcurl.a"), "-lssl", "-lcrypto", "-pthread"])
+                  [f"-I{DEPS / 'include'}", str(DEPS / "lib" / "libcurl.a"), "-lssl", "-lcrypto", "-pthread"])
 
 
 def kamal_proxy():
     """kamal-proxy as the set-up script installs it, or from the search path. Raises Skip."""
-    for path in (CACHE / "deps" / "bin" / "kamal-proxy", shutil.which("kamal-proxy")):
+    for path in (DEPS / "bin" / "kamal-proxy", shutil.which("kamal-proxy")):
         if path and Path(path).exists():
             return Path(path)
     raise Skip("kamal-proxy is not installed (needs a Go toolchain when set up)")
 
 
+def traefik():
+    """Traefik as the set-up script builds it. Raises Skip."""
+    path = DEPS / "bin" / "traefik"
+    if not path.exists():
+        raise Skip("traefik is not installed (needs a Go toolchain when set up)")
+    return path
+
+
 def versitygw():
     """The S3 server that the set-up script builds. Raises Skip."""
-    path = CACHE / "deps" / "bin" / "versitygw"
+    path = DEPS / "bin" / "versitygw"
     if not path.exists():
         raise Skip("versitygw is not installed (needs a Go toolchain when set up)")
     return path
@@ -73,12 +80,20 @@ def versitygw():
 
 def buildx():
     """Docker's plugin as the set-up script keeps it, or as a package has installed it. Raises Skip."""
-    folders = [CACHE / "deps" / "bin"] + [Path(place) / "docker/cli-plugins" for place in
+    folders = [DEPS / "bin"] + [Path(place) / "docker/cli-plugins" for place in
                                           ("/usr/libexec", "/usr/lib", "/usr/local/libexec", "/usr/local/lib")]
     for folder in folders:
         if (folder / "docker-buildx").exists():
             return folder / "docker-buildx"
     raise Skip("docker-buildx is not installed")
+
+
+def compose():
+    """Docker's plugin as the set-up script keeps it. Raises Skip."""
+    path = DEPS / "bin" / "docker-compose"
+    if not path.exists():
+        raise Skip("docker-compose (version 2) is not installed")
+    return path
 
 
 def packaged(program, package=None):

@@ -38,7 +38,7 @@ class FaultyRegistry:
     """Listens on this machine's address in the lab's network; `address` is what image names begin with.
 
     `fault` is None or one of: "500", "429", "hang", "trickle", "wrong digest" (of the configuration, in a manifest),
-    "expired token". It hits the client `victim` (an address) alone."""
+    "expired token". It hits the client `victim` (an address) alone, where a path has `only` in it, `times` times (None: always)."""
 
     def __init__(self, lab):
         self._upstream = lab.registry_address
@@ -47,6 +47,8 @@ class FaultyRegistry:
         self.address = f"10.99.{lab.number}.254:{self._server.server_address[1]}"
         self.fault = None
         self.victim = None
+        self.only = "/"
+        self.times = None
         self.hits = 0
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -60,16 +62,20 @@ class FaultyRegistry:
         self._server.shutdown()
         self._server.server_close()
 
-    def strike(self, fault, victim):
-        self.fault, self.victim, self.hits = fault, victim, 0
+    def strike(self, fault, victim, only="/", times=None):
+        self.fault, self.victim, self.only, self.times, self.hits = fault, victim, only, times, 0
         self._released.clear()
 
     def heal(self):
         self.fault = None
         self._released.set()
 
+    def _strikes(self, request):
+        return (request.client_address[0] == self.victim and self.only in request.path
+                and (self.times is None or self.hits < self.times))
+
     def _answer(self, request):
-        fault = self.fault if request.client_address[0] == self.victim else None
+        fault = self.fault if self._strikes(request) else None
         if fault:
             self.hits += 1
         if fault == "500":
@@ -92,7 +98,8 @@ class FaultyRegistry:
     def _forward(self, request, fault):
         upstream = http.client.HTTPConnection(self._upstream, timeout=60)
         try:
-            headers = {name: request.headers[name] for name in ("Accept", "Range") if request.headers[name]}
+            # An engine that asks what a tag means says in several lines what it accepts.
+            headers = {name: ", ".join(request.headers.get_all(name)) for name in ("Accept", "Range") if name in request.headers}
             upstream.request(request.command, request.path, headers=headers)
             answer = upstream.getresponse()
             body = answer.read()

@@ -1,22 +1,27 @@
 """One server of the lab: SSH server, engine, and what a test wants to know of them."""
 
+import os
+import shutil
 import signal
 import socket
 
-from . import podman
+from . import binaries, podman, processes
+from . import systemd as systemd_module
 from .engine import Engine, EngineError
-from .files import sshd_config
+from .files import DEPLOY, sshd_config
+from .images import GOOD
 from .machine import Machine
 from .snapshot import take
-from .wait import wait_until
+from .wait import START, wait_until
 
+ESTABLISHED, LISTENS = "01", "0A"  # include/net/tcp_states.h
 CONFIG_VOLUME = "kamal-proxy-config:/home/kamal-proxy/.config/kamal-proxy"
 
 
 class Host:
     """`name`, `address`, `url` (port 80), `machine` (its namespaces), `engine` (its Engine API)."""
 
-    def __init__(self, machine: Machine, address, cgroup, registry, kind="docker"):
+    def __init__(self, machine: Machine, address, cgroup, registry, kind="docker", systemd=False):
         self.machine = machine
         self.name = machine.name
         self.address = address
@@ -24,10 +29,13 @@ class Host:
         self.registry = registry
         self._cgroup = cgroup
         self._kind = kind
+        self._systemd = systemd
         self._daemon = "podman" if kind == "podman" else "dockerd"
         self.engine = Engine(machine.root / (podman.SOCKET[1:] if kind == "podman" else "run/docker.sock"))
         if kind == "podman":
             podman.prepare(machine, registry, cgroup)
+        if systemd:
+            systemd_module.prepare(machine)
 
     # --- services
 
@@ -37,17 +45,35 @@ class Host:
         self.wait_sshd()
         self.wait_engine()
 
+    def start_systemd(self):
+        """systemd, on a host that has it, and all that it starts."""
+        if self._systemd:
+            systemd_module.start(self.machine, self._cgroup)
+
+    def reboot(self, between=()):
+        """Ends systemd and starts it anew, with a program run in between. An engine, and what a test started, go on."""
+        systemd_module.stop(self.machine)
+        self.machine.run(between or ["true"])
+        self.start_systemd()
+        self.wait_sshd()
+
     def start_sshd(self):
-        self.machine.start("sshd", ["/usr/sbin/sshd", "-D", "-e"])
+        if self._systemd:
+            self.machine.run(["systemctl", "start", "ssh"])
+        else:
+            self.machine.start("sshd", ["/usr/sbin/sshd", "-D", "-e"])
 
     def wait_sshd(self, port=22):
         def answers():
             with socket.create_connection((self.address, port), timeout=1) as connection:
                 return connection.recv(4) == b"SSH-"
-        self._wait("sshd" if port == 22 else f"sshd-{port}", answers)
+        self._wait("systemd" if self._systemd else "sshd" if port == 22 else f"sshd-{port}", answers)
 
     def stop_sshd(self):
-        self.machine.stop("sshd")
+        if self._systemd:
+            self.machine.run(["systemctl", "stop", "ssh"])
+        else:
+            self.machine.stop("sshd")
 
     def start_engine(self, wait=True):
         argv = ["dockerd", "--cgroup-parent", "/" + self._cgroup]
@@ -73,7 +99,7 @@ class Host:
                 raise RuntimeError(f"{self.name}: {service} ended:\n{self.machine.log(service)[-4000:]}")
             return check()
         try:
-            wait_until(ready, 30, f"{self.name}: {service}")
+            wait_until(ready, START, f"{self.name}: {service}")
         except TimeoutError as error:
             raise TimeoutError(f"{error}\n{self.machine.log(service)[-4000:]}") from None
 
@@ -91,16 +117,25 @@ class Host:
         return f"{self.registry}/{name}"
 
     def run_app(self, tag, name=None, network="kamal", **options):
-        """Starts the app directly, without deployrun; returns the container's id."""
+        """Starts the app directly, without deployrun; returns the container's id, of a good version once it listens."""
         self.engine.network(network)
-        return self.engine.run(name or f"app-{tag}", self.image(f"app:{tag}"), network=network, **options)
+        container = self.engine.run(name or f"app-{tag}", self.image(f"app:{tag}"), network=network, **options)
+        if tag in GOOD:
+            wait_until(lambda: self.has_socket(container, LISTENS), START, f"{self.name}: app {tag}")
+        return container
+
+    def has_socket(self, container, state, port=80):
+        """Whether a container has a TCP socket of its own at `port` in this state of the kernel's table."""
+        pid = self.engine.get(f"/containers/{container}/json")["State"]["Pid"]
+        rows = (self.machine.root / f"proc/{pid}/net/tcp6").read_text().splitlines()[1:]
+        return any(fields[1].endswith(f":{port:04X}") and fields[3] == state for fields in map(str.split, rows))
 
     def start_kamal_proxy(self):
         """As Kamal starts it, on ports 80 and 443; returns when it takes commands."""
         self.engine.network("kamal")
         self.engine.run("kamal-proxy", self.image("kamal-proxy:v0.9.2"), network="kamal", publish={80: 80, 443: 443},
                         volumes=[CONFIG_VOLUME], restart="unless-stopped")
-        wait_until(lambda: self.kamal_proxy("list")[0] == 0, 10, f"{self.name}: kamal-proxy")
+        wait_until(lambda: self.kamal_proxy("list")[0] == 0, START, f"{self.name}: kamal-proxy")
 
     def kamal_proxy(self, *argv, timeout=60):
         """Runs a kamal-proxy command in its container; returns (exit code, stdout, stderr)."""
@@ -115,7 +150,7 @@ class Host:
         self.engine.run("caddy", self.image("caddy:2"), network="kamal", publish={80: 80, 443: 443},
                         volumes=["caddy-config:/config", "caddy-data:/data"], restart="unless-stopped",
                         host_config=migrate)
-        wait_until(self._port_80_answers, 10, f"{self.name}: caddy")
+        wait_until(self._port_80_answers, START, f"{self.name}: caddy")
 
     def _port_80_answers(self):
         with socket.create_connection((self.address, 80), timeout=2) as connection:
@@ -140,6 +175,16 @@ class Host:
         for volume in self.engine.get("/volumes")["Volumes"] or []:
             self.engine.call("DELETE", f"/volumes/{volume['Name']}?force=1")
         self.machine.run(["sh", "-c", "rm -rf /root/.deployrun /home/deploy/.deployrun /root/.kamal"])
+
+    def install_compose(self):
+        """Docker's Compose plugin, as root and deploy find it; without it the server has version 1, where the machine
+        has it."""
+        for home, uid in (("root", 0), ("home/deploy", DEPLOY)):
+            folder = self.machine.root / home / ".docker/cli-plugins"
+            folder.mkdir(parents=True)
+            shutil.copy2(binaries.compose(), folder / "docker-compose")
+            for path in (folder.parent, folder, folder / "docker-compose"):
+                os.chown(path, uid, uid)
 
     # --- files
 
@@ -172,14 +217,10 @@ class Host:
 
     def end_ssh_sessions(self):
         """Kills every process of the SSH server but the one that listens."""
-        listener = str(self.machine.process("sshd"))
-        for path in (self.machine.root / "proc").glob("[0-9]*/comm"):
-            try:
-                name = path.read_text().strip()
-            except OSError:
-                continue  # ended meanwhile
-            if name.startswith("sshd") and path.parent.name != listener:
-                self.machine.run(["kill", "-KILL", path.parent.name], check=False)
+        proc, listener = self.machine.root / "proc", self.machine.process("sshd")
+        for pid in processes.numbers(proc):
+            if pid != listener and (processes.read(pid, "comm", proc) or b"").startswith(b"sshd"):
+                self.machine.run(["kill", "-KILL", str(pid)], check=False)
 
     def freeze(self):
         """Stops all its processes; the kernel still accepts connections for them. thaw() ends it."""

@@ -129,10 +129,19 @@ def haproxy_image():
                                              "StopSignal": "SIGUSR1", "ExposedPorts": {"80/tcp": {}}})
 
 
+def traefik_image():
+    """Laid out like the official image, which is Alpine's: busybox beside the program, which runs as root."""
+    entries = _unique(_program("usr/local/bin/traefik", binaries.traefik()),
+                      _program("bin/sh", binaries.packaged("busybox")), _program("bin/wget", binaries.packaged("busybox")),
+                      (Entry("etc/passwd", text=USERS, mode=0o644), Entry("etc/group", text=GROUPS, mode=0o644),
+                       Entry("tmp", mode=0o1777)))
+    return Image("traefik", "v3", entries, {"Cmd": ["traefik"], "Env": PATHS, "ExposedPorts": {"80/tcp": {}}})
+
+
 def all_images():
     """Every image that can be made on this machine."""
     images = app_images() + kamal_app_images()
-    for make in (kamal_proxy_image, caddy_image, nginx_image, haproxy_image):
+    for make in (kamal_proxy_image, caddy_image, nginx_image, haproxy_image, traefik_image):
         try:
             images.append(make())
         except Skip:

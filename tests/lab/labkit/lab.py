@@ -15,6 +15,7 @@ from pathlib import Path
 
 from . import binaries, needs, podman, slot
 from . import registry as registry_module
+from . import systemd as systemd_module
 from .files import HOMES, host_files
 from .host import Host
 from .keys import PASSPHRASE, Keys
@@ -22,7 +23,7 @@ from .load import Load
 from .machine import Machine
 from .paths import temporary
 from .program import Program, environment
-from .wait import wait_until
+from .wait import START, wait_until
 
 REGISTRY_PORT = 5000
 
@@ -30,19 +31,22 @@ REGISTRY_PORT = 5000
 class Lab:
     """`hosts`: how many. `proxy`: None, "kamal" or "caddy", started on each host. `sshd`: lines for sshd_config of
     every host, or {host name: lines}. `engine`: whether the hosts run a Docker engine, with `engine_options` in its
-    daemon.json; "podman": Podman instead, of the user deploy."""
+    daemon.json; "podman": Podman instead, of the user deploy. `systemd`: whether the hosts run systemd."""
 
     passphrase = PASSPHRASE
 
-    def __init__(self, hosts=3, proxy=None, sshd=(), engine=True, engine_options=None):
+    def __init__(self, hosts=3, proxy=None, sshd=(), engine=True, engine_options=None, systemd=False):
         needs.check()
         if engine == "podman":
             podman.check()
+        if systemd:
+            systemd_module.check()
         if proxy is not None:
             {"kamal": binaries.kamal_proxy, "caddy": binaries.caddy}[proxy]()  # Skip before anything was started
         self._names = [f"h{n}" for n in range(1, hosts + 1)]
         self._proxy = proxy
         self._engine = engine
+        self._systemd = systemd
         self._engine_options = engine_options or {}
         self._sshd = sshd if isinstance(sshd, dict) else {name: sshd for name in self._names}
         self.hosts = []
@@ -88,9 +92,9 @@ class Lab:
                 address = addresses[machine.name]
                 self._plug(machine, address)
                 self.hosts.append(Host(machine, address, self._cgroup(machine.name), self.registry_address,
-                                       "podman" if self._engine == "podman" else "docker"))
+                                       "podman" if self._engine == "podman" else "docker", self._systemd))
             list(pool.map(self._start_services, self.hosts))
-        wait_until(self.registry.answers, 10, "registry")
+        wait_until(self.registry.answers, START, "registry")
 
     def _cgroup(self, name):
         return f"drlab{self.number}-{name}"
@@ -129,12 +133,13 @@ class Lab:
                     f"address add {self.address6(address)}/64 dev eth0 nodad\nlink set eth0 up\n")
 
     def _start_services(self, host):
+        host.start_systemd()
         host.start_sshd()
         if self._engine:
             host.start_engine()
         host.wait_sshd()
         if self._proxy is not None:
-            wait_until(self.registry.answers, 10, "registry")
+            wait_until(self.registry.answers, START, "registry")
             {"kamal": host.start_kamal_proxy, "caddy": host.start_caddy}[self._proxy]()
 
     def down(self):

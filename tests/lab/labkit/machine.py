@@ -23,6 +23,7 @@ class Machine:
     def __init__(self, folder, name, *, lock_fd, cgroup, files=(), homes=(), overlays=(), devices=(),
                  remove_folder=False):
         self.name = name
+        self.within = []  # what leads from the machine's process 1 to where its programs run
         self._services = {}  # name: process id, as the machine counts
         self._orders = threading.Lock()
         root = folder / f"root-{name}"
@@ -47,7 +48,7 @@ class Machine:
     def enter(self, argv):
         """The command that runs `argv` inside."""
         return ["nsenter", "--target", str(self.pid), "--mount", "--net", "--pid", "--uts", "--ipc", "--root",
-                "--wd", "--"] + [str(a) for a in argv]
+                "--wd", "--", *self.within] + [str(a) for a in argv]
 
     def run(self, argv, *, check=True, stdin=None, timeout=60):
         """Runs a program inside as root; returns the CompletedProcess with text output."""

@@ -6,6 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))) / "deployrun"
 LAB_CACHE = CACHE / "lab"
+DEPS = Path(os.environ.get("DEPLOYRUN_DEPS") or Path.home() / ".cache/deployrun/deps")  # as in .ci/setup
 LOCKS = Path("/run/deployrun-lab")
 
 

@@ -22,15 +22,16 @@ class Result:
 
 
 class Program:
-    """A started deployrun."""
+    """A started deployrun. `user`: a number, whose process it is; `binary`: where that user can read it."""
 
-    def __init__(self, args, *, cwd, env):
-        binary = deployrun()
+    def __init__(self, args, *, cwd, env, user=None, binary=None):
+        binary = binary or deployrun()
         if not binary.exists():
             raise Skip(f"no binary at {binary}; build it or set DEPLOYRUN")
         self._begin = time.monotonic()
         self.process = subprocess.Popen([str(binary), *map(str, args)], cwd=cwd, env=env, text=True,
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        **({} if user is None else {"user": user, "group": user, "extra_groups": []}))
 
     def signal(self, number=signal.SIGINT):
         self.process.send_signal(number)

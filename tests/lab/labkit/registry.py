@@ -21,7 +21,7 @@ from pathlib import Path
 from . import images as image_list
 from .binaries import digest
 from .paths import LAB_CACHE
-from .wait import wait_until
+from .wait import START, wait_until
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -135,7 +135,7 @@ def _fill(storage, images):
             server = subprocess.Popen(["docker-registry", "serve", str(config)], stdout=log, stderr=log)
         try:
             registry = Registry(address)
-            wait_until(registry.answers, 10, "registry for filling the cache")
+            wait_until(registry.answers, START, "registry for filling the cache")
             layers = {}
             for image in images:
                 registry.push(image, layers)
@@ -148,7 +148,9 @@ def storage():
     """The kept folder with all images, made when it is not there yet."""
     images = image_list.all_images()
     sources = sorted({e.source for image in images for e in image.entries if e.source})
-    key = digest(Path(image_list.__file__), Path(__file__), *sources)
+    # Their bytes are hundreds of megabytes, and each lab asks.
+    known = [(str(path), status.st_size, status.st_mtime_ns) for path in sources for status in [path.stat()]]
+    key = digest(Path(image_list.__file__), Path(__file__), known)
     kept = LAB_CACHE / f"registry-{key}"
     LAB_CACHE.mkdir(parents=True, exist_ok=True)
     with open(LAB_CACHE / "registry.lock", "w", encoding="utf-8") as lock:

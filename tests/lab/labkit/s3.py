@@ -7,25 +7,27 @@ import threading
 from pathlib import Path
 
 from .binaries import versitygw
-from .wait import wait_until
+from .wait import START, wait_until
 
 ACCESS, SECRET = "lab-access-key", "lab-secret-key-0123456789"
 
 
 class S3:
-    """`endpoint`, and the bucket `backups`. Listens on `address`: an address of this machine."""
+    """`endpoint`, and the bucket `backups`. Listens on `address`: an address of this machine; `certificate`: the files of
+    a certificate and its key, for TLS."""
 
-    def __init__(self, folder, address="127.0.0.1"):
+    def __init__(self, folder, address="127.0.0.1", certificate=None):
         self.folder = Path(folder)
         (self.folder / "objects" / "backups").mkdir(parents=True)
         (self.folder / "meta").mkdir()
         with socket.socket() as probe:
             probe.bind((address, 0))
             self.place = (address, probe.getsockname()[1])
-        self.endpoint = "http://{}:{}".format(*self.place)
+        self.endpoint = "{}://{}:{}".format("https" if certificate else "http", *self.place)
+        secure = ["--cert", str(certificate[0]), "--key", str(certificate[1])] if certificate else []
         self._log = open(self.folder / "log", "wb")
         self._process = subprocess.Popen(
-            [str(versitygw()), "--quiet", "--port", "{}:{}".format(*self.place), "posix", "--sidecar",
+            [str(versitygw()), "--quiet", "--port", "{}:{}".format(*self.place), *secure, "posix", "--sidecar",
              str(self.folder / "meta"), str(self.folder / "objects")],
             env={**os.environ, "ROOT_ACCESS_KEY": ACCESS, "ROOT_SECRET_KEY": SECRET},
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log)
@@ -38,7 +40,7 @@ class S3:
             return False
 
     def __enter__(self):
-        wait_until(self._answers, 10, "the S3 server")
+        wait_until(self._answers, START, "the S3 server")
         return self
 
     def __exit__(self, *_):

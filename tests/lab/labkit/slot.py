@@ -41,8 +41,15 @@ def leftovers(number):
 
 
 def cgroups(number):
-    base = Path("/sys/fs/cgroup")
-    return sorted(base.glob(f"drlab{number}-*")) + sorted(base.glob(f"*/drlab{number}-*"))
+    """Its control groups, at the top and one below; another lab's may vanish while this looks."""
+    base, found = Path("/sys/fs/cgroup"), []
+    for folder in (base, *(base / name for name in sorted(os.listdir(base)))):
+        try:
+            names = os.listdir(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        found += [folder / name for name in sorted(names) if name.startswith(f"drlab{number}-")]
+    return found
 
 
 def sweep(number):

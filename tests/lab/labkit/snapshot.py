@@ -61,6 +61,8 @@ def routes(engine, inspected=None):
         return _nginx_routes(engine, inspected)
     if "haproxy" in running:
         return _haproxy_routes(engine, inspected)
+    if "traefik" in running:
+        return _traefik_routes(engine, inspected)
     return None
 
 
@@ -116,7 +118,8 @@ def _files(engine, container, path):
 def _caddy_files(engine):
     """What the files say that deployrun switches Caddy with (stdlib/proxy/caddy.lua): more than one while it drains."""
     paths = [path.split("/") for path, _ in _files(engine, "caddy", "/deployrun")]
-    return [parts[-1] for parts in paths if parts[-2] == "serving" or parts[-1] == "maintenance"]
+    return [parts[-1] if parts[-2] == "serving" else "maintenance" for parts in paths
+            if parts[-2] in ("serving", "maintenance")]
 
 
 def _nginx_routes(engine, inspected):
@@ -142,6 +145,20 @@ def _haproxy_routes(engine, inspected):
         if len(cells) > 18 and cells[0] != "#":
             by_name, by_address = (_name_of(f"{host}:{cells[18]}", inspected) for host in (cells[17], cells[4]))
             found.add(by_name if by_name == by_address else f"{by_name} {by_address}")
+    return sorted(found)
+
+
+def _traefik_routes(engine, inspected):
+    """The targets of what runs, by Traefik's API; one without a server is down for maintenance."""
+    code, out, err = engine.exec("traefik", ["wget", "-qO-", "http://127.0.0.1:8099/api/rawdata"])
+    if code != 0:
+        raise RuntimeError(f"traefik: exit {code}: {err}{out}")
+    found = set()
+    for name, service in json.loads(out).get("services", {}).items():
+        if name.endswith("@file"):
+            servers = service["loadBalancer"].get("servers") or []
+            found.update(_name_of(server["url"].removeprefix("http://"), inspected) for server in servers)
+            found.update([] if servers else ["maintenance"])
     return sorted(found)
 
 

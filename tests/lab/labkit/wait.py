@@ -2,6 +2,8 @@
 
 import time
 
+START = 90  # s for what a lab starts: its programs may come from a slow disk, beside other labs
+
 
 def wait_until(check, seconds, what, every=0.01):
     """Calls `check` until it returns something true, and returns that. Raises TimeoutError naming `what`."""

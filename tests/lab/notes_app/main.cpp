@@ -4,12 +4,16 @@
 //   app serve     /up /version; /write adds a note and answers with its number
 //   app migrate   applies what the version needs and the database has not
 //   app pending   ends with 0 where there is nothing to apply
+//   app search    /up; stands in for a search: keeps how many notes it was told of in /index/rows; /rows says it
+//   app reindex   tells the search (SEARCH, "notes-search") how many notes there are; `reindex fail` gives up half way
 //
 // Environment: VERSION, "r12": the twelfth version, which needs twelve migrations; DATABASE (/data/app.sqlite3);
 // OLD_NOTES: how many the first migration makes; MIGRATE_ON_START=1 migrates before it serves; SERVE_FAULT=1 ends
 // instead of serving. MIGRATE_FAULT makes a migration go wrong once it has changed the schema and removed rows: fail,
 // hang (with the write lock), fill (the disk); half: only the schema; slow: nothing is wrong, it takes SLOW_MS.
+// MIGRATE_BEGIN=IMMEDIATE: a migration takes the write lock first, as one beside writers has to.
 
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -23,6 +27,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -92,10 +97,10 @@ long long applied(Database& database) {
   return has_schema(database) ? database.run("SELECT coalesce(max(version), 0) FROM schema_migrations") : 0;
 }
 
-/// One migration, in one transaction that begins with a read, as most frameworks do it.
+/// One migration, in one transaction that begins with a read, as most frameworks do it, unless told otherwise.
 bool apply(Database& database, int step) {
   const std::string column = "c" + std::to_string(step);
-  database.run("BEGIN");
+  database.run("BEGIN " + env("MIGRATE_BEGIN", "DEFERRED"));
   if (database.run("SELECT count(*) FROM schema_migrations WHERE version = " + std::to_string(step)) != 0) {
     database.run("ROLLBACK");
     return true;
@@ -167,6 +172,10 @@ demo::Response answer(Database& database, const demo::Request& request) {
     const long long notes = database.run("SELECT count(*) FROM (SELECT 1 FROM note LIMIT 1)");
     return {notes < 0 ? 500 : 200, notes < 0 ? database.error + "\n" : "ok\n", {}};
   }
+  if (request.path == "/slow") {
+    usleep(1000 * static_cast<useconds_t>(std::atoi(request.query("ms").c_str())));
+    return {200, "slow\n", {}};
+  }
   if (request.path != "/write") return {404, "not found\n", {}};
   const std::string column = number > 1 ? ", c" + std::to_string(number) : "";
   const long long id = database.run("INSERT INTO note (body" + column + ") VALUES ('" + version + "'" +
@@ -178,18 +187,70 @@ demo::Response answer(Database& database, const demo::Request& request) {
   return {200, std::to_string(id) + "\n", {}};
 }
 
+const char* const kIndex = "/index/rows";
+
+demo::Response answer_as_search(const demo::Request& request) {
+  if (request.path == "/up") return {200, "ok\n", {}};
+  if (request.path == "/fill") std::ofstream(kIndex) << request.query("rows") << std::endl;
+  std::string rows;
+  std::ifstream(kIndex) >> rows;
+  return {200, rows + "\n", {}};
+}
+
+bool tell_search(const std::string& rows) {
+  addrinfo hints{};
+  hints.ai_family = AF_INET;
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  const std::string host = env("SEARCH", "notes-search");
+  if (getaddrinfo(host.c_str(), "80", &hints, &found) != 0) {
+    say("reindex: nobody knows " + host);
+    return false;
+  }
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const bool connected = connect(fd, found->ai_addr, found->ai_addrlen) == 0;
+  freeaddrinfo(found);
+  const std::string request = "GET /fill?rows=" + rows + " HTTP/1.1\r\nHost: search\r\nConnection: close\r\n\r\n";
+  char reply[256] = {};
+  const bool told = connected && write(fd, request.data(), request.size()) > 0 &&
+                    read(fd, reply, sizeof reply - 1) > 0 && std::string(reply).find(" 200 ") != std::string::npos;
+  close(fd);
+  if (!told) say("reindex: the search does not answer");
+  return told;
+}
+
+int reindex(bool fails) {
+  if (!tell_search("0")) return 1;
+  if (fails) {
+    say("reindex: it was told to fail");
+    return 1;
+  }
+  Database database;
+  const long long rows = database.run("SELECT count(*) FROM note");
+  if (rows < 0) {
+    say("reindex: " + database.error);
+    return 1;
+  }
+  if (!tell_search(std::to_string(rows))) return 1;
+  say("told of " + std::to_string(rows) + " notes");
+  return 0;
+}
+
+bool searching = false;
 std::atomic<int> busy{0};
 std::atomic<bool> stopping{false};
 
 void serve(int fd) {
   demo::Connection connection(fd);
-  Database database;
+  std::unique_ptr<Database> database;
+  if (!searching) database = std::make_unique<Database>();
   bool more = true;
   while (more && connection.wait_for_request()) {
     ++busy;
     demo::Request request;
     const bool read = connection.read_request(request);
-    const auto response = read ? answer(database, request) : demo::Response{400, "bad request\n", {}};
+    auto response = demo::Response{400, "bad request\n", {}};
+    if (read) response = searching ? answer_as_search(request) : answer(*database, request);
     more = read && request.keep_alive && !stopping;
     connection.write_response(response, version, more);
     --busy;
@@ -247,6 +308,9 @@ int main(int argc, char** argv) {
     Database database;
     return applied(database) >= number ? 0 : 1;
   }
+  if (command == "reindex") return reindex(argc > 2 && std::string(argv[2]) == "fail");
+  searching = command == "search";
+  if (searching) return run_server();
   if (env("MIGRATE_ON_START", "") == "1" && migrate() != 0) return 1;
   if (env("SERVE_FAULT", "") == "1") return 3;
   return run_server();

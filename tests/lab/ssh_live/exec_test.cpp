@@ -69,6 +69,56 @@ TEST_CASE("a command on a far host costs one round trip") {
   CHECK(times[4] < 180);  // two would be 200
 }
 
+TEST_CASE("a channel that is open is had while another one is being opened") {
+  core::Loop loop;
+  Server server;
+  const auto host = session(loop, server);
+  const ssh::Destination there{ssh::Destination::Kind::tcp, "127.0.0.1", server.port};
+  std::unique_ptr<ssh::Channel> command, stream;
+  bool early = false, done = false;
+  const auto keep = [&](auto& where, core::Result<std::unique_ptr<ssh::Channel>> opened) {
+    REQUIRE(opened);
+    where = std::move(opened).value();
+    done = command && stream;
+    if (done) loop.stop();
+  };
+  REQUIRE(exec(loop, host, {"true"}).ok());
+  REQUIRE(exec(loop, host, {"true"}).ok());  // and by the end of it there is a spare
+  const auto first = host->open_channel(there, [&](auto opened) { keep(stream, std::move(opened)); });
+  const auto second = host->open_channel({}, [&](auto opened) {
+    early = stream == nullptr;
+    keep(command, std::move(opened));
+  });
+  run_until(loop, done);
+  CHECK(early);
+}
+
+TEST_CASE("the channels of prepared commands go ahead of streams that nobody has yet") {
+  core::Loop loop;
+  Server server;
+  const auto host = session(loop, server);
+  host->prepare_commands(2);
+  const ssh::Destination there{ssh::Destination::Kind::tcp, "127.0.0.1", server.port};
+  std::vector<std::unique_ptr<ssh::Channel>> channels;
+  bool both = false, all = false;
+  const auto keep = [&](core::Result<std::unique_ptr<ssh::Channel>> opened) {
+    REQUIRE(opened);
+    channels.push_back(std::move(opened).value());
+    both = channels.size() >= 2;
+    all = channels.size() == 4;
+    if (both) loop.stop();
+  };
+  std::vector<std::shared_ptr<void>> asked;
+  for (int i = 0; i < 2; ++i) asked.push_back(host->open_channel(there, keep));
+  run_until(loop, both);
+  const auto before = host->transport().round_trips();
+  for (int i = 0; i < 2; ++i) asked.push_back(host->open_channel({}, keep));
+  run_until(loop, all);
+  CHECK(host->transport().round_trips() == before);
+  channels.clear();
+  CHECK(exec(loop, host, {"true"}).ok());
+}
+
 TEST_CASE("words arrive as they are, environment and secrets too") {
   core::Loop loop;
   Server server;

@@ -1,6 +1,10 @@
 #include "generator.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <stdexcept>
+#include <string>
 #include <utility>
 
 namespace lab_load {
@@ -8,6 +12,7 @@ namespace {
 
 constexpr auto kDrain = std::chrono::seconds(15);
 constexpr long kKeptConnections = 512;
+constexpr std::size_t kMostInFlight = 6000;  // no server under test takes that many: this machine does not keep up
 
 }  // namespace
 
@@ -16,7 +21,8 @@ Generator::Generator(const Options& options, int stop_fd, OnRecord on_record)
       stop_fd_(stop_fd),
       on_record_(std::move(on_record)),
       upload_(options.uploads_every.count() > 0 ? options.upload_bytes : 0),
-      multi_(curl_multi_init()) {
+      multi_(curl_multi_init()),
+      parent_(getppid()) {
   curl_multi_setopt(multi_, CURLMOPT_MAXCONNECTS, kKeptConnections);
   curl_multi_setopt(multi_, CURLMOPT_PIPELINING, static_cast<long>(CURLPIPE_NOTHING));
   for (const std::string& header : options.headers) headers_ = curl_slist_append(headers_, header.c_str());
@@ -41,6 +47,9 @@ Kind Generator::next_quick_kind() {
 }
 
 void Generator::start(Kind kind, Clock::time_point due) {
+  if (in_flight_.size() >= kMostInFlight) {
+    throw std::runtime_error("more than " + std::to_string(kMostInFlight) + " requests are in flight: given up");
+  }
   auto request = std::make_unique<Request>(options_, upload_, headers_, kind, started_++ % options_.urls.size(), due);
   CURL* const handle = request->handle();
   in_flight_.emplace(handle, std::move(request));
@@ -90,7 +99,7 @@ void Generator::run() {
 
   for (auto now = Clock::now(); now < last; now = Clock::now()) {
     issue_due(now);
-    if (turn(std::min(quick_.next, last))) break;
+    if (turn(std::min(quick_.next, last)) || getppid() != parent_) break;
   }
   end_ = Clock::now();
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <curl/curl.h>
+#include <sys/types.h>
 
 #include <chrono>
 #include <cstdint>
@@ -28,8 +29,9 @@ class Generator {
   Generator& operator=(const Generator&) = delete;
   ~Generator();
 
-  /// Issues requests until the duration is over or `stop_fd` is readable, then waits for those in flight; what has not
-  /// ended after 15 s is recorded as failed.
+  /// Issues requests until the duration is over, `stop_fd` is readable or whoever started this program is gone, then
+  /// waits for those in flight; what has not ended after 15 s is recorded as failed. Throws when so many are under way
+  /// that nobody keeps up any more.
   void run();
   /// Unix time of the first request and of the end of issuing, in milliseconds.
   [[nodiscard]] std::int64_t begin_ms() const { return begin_ms_; }
@@ -56,6 +58,7 @@ class Generator {
   UploadBody upload_;
   curl_slist* headers_ = nullptr;
   CURLM* multi_;
+  pid_t parent_;
   std::unordered_map<CURL*, std::unique_ptr<Request>> in_flight_;
   Series quick_;
   Series uploads_;

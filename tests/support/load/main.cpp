@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <fstream>
 #include <iostream>
+#include <stdexcept>
 #include <string>
 
 #include "generator.hpp"
@@ -74,7 +75,12 @@ int main(int argc, char** argv) {
   }
   raise_descriptor_limit();
   curl_global_init(CURL_GLOBAL_DEFAULT);
-  const int code = run(*options);
+  int code = 2;
+  try {
+    code = run(*options);
+  } catch (const std::runtime_error& why) {
+    std::cerr << "lab_load: " << why.what() << "\n";
+  }
   curl_global_cleanup();
   return code;
 }

@@ -166,14 +166,14 @@ TEST_CASE("cancelled: the whole group ends before it completes") {
 
 TEST_CASE("cancelled: a program that obeys TERM is not waited for longer") {
   Loop loop;
-  Process process(loop, {.argv = {"sleep", "100"}});
+  ProcessOptions options{.argv = {"sleep", "100"}};
+  options.grace = Milliseconds{3'600'000};
+  Process process(loop, std::move(options));
   std::optional<Result<ProcessResult>> result;
   process.start([&](Result<ProcessResult> value) { result.emplace(std::move(value)); });
-  const Instant before = Loop::now();
   process.cancel();
   REQUIRE(test::run_until(loop, [&] { return result.has_value(); }));
   CHECK(result->error().kind == "cancelled");
-  CHECK(Loop::now() - before < Milliseconds{1500});
 }
 
 TEST_CASE("destroyed before completion: killed in silence") {

@@ -46,11 +46,19 @@ struct Peer {
       return nullptr;
     };
   }
-  std::shared_ptr<Client> connect(core::Milliseconds lease = core::Milliseconds(30'000)) {
-    auto connecting = Client::connect(loop, dial(), {.host = "h1", .lease = lease});
+  std::shared_ptr<Client> connect(agent::ClientOptions options) {
+    options.host = "h1";
+    auto connecting = Client::connect(loop, dial(), std::move(options));
     auto client = run(loop, *connecting);
     REQUIRE(client);
+    settle(loop);
     return *client;
+  }
+  std::shared_ptr<Client> connect(core::Milliseconds lease = core::Milliseconds(30'000)) {
+    return connect(agent::ClientOptions{.lease = lease});
+  }
+  std::shared_ptr<Client> connect(agent::Request first) {
+    return connect(agent::ClientOptions{.first = std::move(first)});
   }
   int count(const std::string& method) const {
     int found = 0;
@@ -132,6 +140,56 @@ TEST_CASE("a cancelled request is called off, and what it made meanwhile is give
   settle(peer.loop);
   CHECK(peer.asked.back()["method"] == "cancel");
   client->close();
+}
+
+TEST_CASE("a request goes with the hello and is answered once, before or after somebody asks") {
+  Peer peer;
+  peer.answer = [&](const Json& request) { return Json(request["params"]["path"]); };
+  const auto client = peer.connect(agent::Request{"check", {{"path", "a"}}});
+  CHECK(peer.count("check") == 1);
+  const auto said = run(peer.loop, *client->first());
+  REQUIRE(said);
+  CHECK(*said == "a");
+  const auto again = run(peer.loop, *client->first());
+  REQUIRE_FALSE(again);
+  CHECK(again.error().is("usage"));
+
+  Peer slow;
+  slow.answer = [&](const Json&) { return kSilence; };
+  const auto asking = slow.connect(agent::Request{"check", {{"path", "a"}}});
+  const auto first = asking->first();
+  std::string heard;
+  first->start([&](core::Result<Json> result) { heard = result ? (*result).get<std::string>() : "!"; });
+  settle(slow.loop);
+  CHECK(heard.empty());
+  slow.say(slow.asked.back()["id"], "late");
+  settle(slow.loop);
+  CHECK(heard == "late");
+}
+
+TEST_CASE("a request that went with the hello is called off when nobody waits any more, and fails with the line") {
+  Peer peer;
+  peer.answer = [&](const Json&) { return kSilence; };
+  const auto client = peer.connect(agent::Request{"lock.acquire", Json::object()});
+  core::Result<Json> outcome = Json(true);
+  const auto first = client->first();
+  first->start([&](core::Result<Json> result) { outcome = std::move(result); });
+  first->cancel();
+  REQUIRE_FALSE(outcome);
+  CHECK(outcome.error().is("cancelled"));
+  settle(peer.loop);
+  REQUIRE(peer.count("cancel") == 1);
+  peer.say(peer.asked[1]["id"], Json{{"claim", 7}});  // it had been given meanwhile
+  settle(peer.loop);
+  CHECK(peer.count("lock.release") == 1);
+
+  Peer gone;
+  gone.answer = [&](const Json&) { return kSilence; };
+  const auto closed = gone.connect(agent::Request{"lock.acquire", Json::object()});
+  closed->close();
+  const auto lost = run(gone.loop, *closed->first());
+  REQUIRE_FALSE(lost);
+  CHECK(lost.error().is("agent.lost"));
 }
 
 TEST_CASE("a request that is too long fails by itself, the line stays") {
@@ -226,4 +284,44 @@ TEST_CASE("what cannot be dialled says why; a connect can be cancelled") {
   waiting->cancel();
   CHECK(how == "cancelled");
   CHECK(peer.wire->closed);
+}
+
+TEST_CASE("what is sent ahead is on its way before the next thing is asked, and may be waited for by many, or later") {
+  Peer peer;
+  const auto client = peer.connect();
+  peer.answer = [&](const Json&) { return kSilence; };
+  auto sending = client->send("journal.append", {{"rows", Json::array()}});
+  auto sent = run(peer.loop, *sending);
+  REQUIRE(sent);
+  settle(peer.loop);
+  REQUIRE(peer.count("journal.append") == 1);
+  const Json id = peer.asked.back()["id"];
+  sending.reset();
+  std::string heard;
+  CHECK_FALSE((*sent)->ready());
+  auto first = (*sent)->wait(), second = (*sent)->wait(), third = (*sent)->wait();
+  first->start([&](core::Result<Json> said) { heard += said ? "first " : said.error().kind; });
+  second->start([&](core::Result<Json> said) { heard += said ? "second " : said.error().kind + " "; });
+  second->cancel();
+  CHECK(heard == "cancelled ");
+  third->start([&](core::Result<Json>) { heard += "third "; });
+  third.reset();
+  peer.say(id, true);
+  settle(peer.loop);
+  CHECK(heard == "cancelled first ");
+  CHECK((*sent)->ready());
+  CHECK(peer.count("cancel") == 0);
+  auto late = (*sent)->wait();
+  CHECK(run(peer.loop, *late));
+
+  auto again = client->send("journal.append", {});
+  sent = run(peer.loop, *again);
+  auto lost = (*sent)->wait();
+  std::string how;
+  lost->start([&](core::Result<Json> said) { how = said ? "answered" : said.error().kind; });
+  client->close();
+  CHECK(how == "agent.lost");
+  CHECK((*sent)->ready());
+  auto after = client->send("journal.append", {});
+  CHECK(run(peer.loop, *after).error().is("agent.lost"));
 }

@@ -164,6 +164,7 @@ TEST_CASE("what is no claim is refused with words, and a folder of others too") 
                                         held + "[]\n",
                                         held + "{\"id\":\"\"}\n",
                                         held + "{\"id\":\"a\",\"lease_ms\":-1}\n",
+                                        held + "{\"id\":\"a\",\"by_hand\":5}\n",
                                         held + "{\"id\":"};
   put(held + "{\"id\":\"a\"}\n");
   CHECK(f.claims.highest().value()->record.renewed_ms == 42);

@@ -79,6 +79,19 @@ TEST_CASE("who waits comes before who does not, and a lost process takes its loc
   CHECK(ask(holder, "acquire", again).error().kind == "lock.lost");
 }
 
+TEST_CASE("who gave a lock back is not admitted any more, and the next one has nobody's connection to end") {
+  test::Scratch scratch;
+  Keeper first(scratch.path("state"));
+  Keeper second(scratch.path("state"));
+  const auto take = [](Keeper& keeper, const std::string& id) {
+    return ask(keeper, "acquire", {{"name", "shop"}, {"claim", claim(id)}, {"patience_ms", 0}, {"admit", true}});
+  };
+  const Json taken = take(first, "a").value();
+  REQUIRE(ask(first, "release", {{"claim", taken["claim"]}}));
+  // Nobody knows what carries the connection of `first`: were it still admitted, this would be `lock.fence`.
+  REQUIRE(take(second, "b"));
+}
+
 TEST_CASE("a wait ends when it is stopped, and leaves the queue") {
   test::Scratch scratch;
   Keeper holder(scratch.path("state"));

@@ -48,7 +48,7 @@ TEST_CASE("files are told by their diff, or by what is known of them") {
        {"diff", "@@ -1,1 +1,1 @@\n-old\n+hello"}},
       {{"kind", "file"}, {"path", "/etc/token"}, {"state", "new"}, {"mode", "0600"}, {"content", "[secret:TOKEN]"}},
       {{"kind", "file"}, {"path", "/srv/blob"}, {"state", "new"}, {"mode", "0644"}, {"bytes", 70000}}};
-  CHECK(plan_step_text(step("write", {place("web1", changes)}), false) ==
+  CHECK(plan_step_text(step("write", Json::array({place("web1", changes)})), false) ==
         "write\n"
         "  web1\n"
         "    ~ /etc/motd mode 0644\n"
@@ -61,7 +61,8 @@ TEST_CASE("files are told by their diff, or by what is known of them") {
 
 TEST_CASE("what would be waited for, notes and lines of a command are told") {
   const Json changes = Json::array({command("sh -c 'cd x\nls'", "stdin: 3 bytes")});
-  CHECK(plan_step_text(step("prepare", {place("web1", changes, {"until shop answers"})}), false) ==
+  CHECK(plan_step_text(step("prepare", Json::array({place("web1", changes, Json::array({"until shop answers"}))})),
+                       false) ==
         "prepare\n"
         "  web1\n"
         "    sh -c 'cd x\n"
@@ -87,7 +88,7 @@ TEST_CASE("a plan is data: --quiet shows it too") {
   core::Loop loop;
   test::Capture capture(loop);
   Lines lines(capture.output, {.verbosity = -1});
-  lines.event(step("retire", {place("web1", Json::array({command("docker stop a")}))}));
+  lines.event(step("retire", Json::array({place("web1", Json::array({command("docker stop a")}))})));
   lines.event({{"type", "plan.finished"}, {"changes", 1}, {"state", "done"}});
   CHECK(capture.text() == "retire\n  web1\n    docker stop a\n\n1 change pending; nothing was changed\n");
 }

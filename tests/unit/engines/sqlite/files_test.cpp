@@ -35,6 +35,31 @@ TEST_CASE("a database goes with what lies beside it, and nothing else does") {
   CHECK(fs::exists(scratch.path("copy.sqlite3.other")));
 }
 
+TEST_CASE("a database is set aside with what lies beside it, whatever it holds, and comes back") {
+  test::Scratch scratch;
+  const std::string path = scratch.path("app.sqlite3");
+  const std::string aside = scratch.path("app.sqlite3.before-damaged");
+  std::ofstream(path) << "no database any more";
+  std::ofstream(path + "-wal") << "beside it";
+  CHECK(sqlite::move_database(path, aside).value() == true);
+  CHECK_FALSE(fs::exists(path));
+  CHECK_FALSE(fs::exists(path + "-wal"));
+  CHECK(fs::exists(aside + "-wal"));
+  CHECK(sqlite::move_database(path, aside).value() == false);
+
+  // Cut off in the middle, the way back brings all of it.
+  fs::rename(aside, path);
+  CHECK(sqlite::move_database(aside, path).value() == true);
+  CHECK(fs::exists(path));
+  CHECK(fs::exists(path + "-wal"));
+
+  std::ofstream(aside) << "somebody's";
+  auto refused = sqlite::move_database(path, aside);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().is("sqlite.exists"));
+  CHECK(fs::exists(path));
+}
+
 TEST_CASE("room is taken on the disk, or nothing is left behind") {
   test::Scratch scratch;
   const std::string path = scratch.path("app.sqlite3.reserve");

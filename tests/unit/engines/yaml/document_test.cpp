@@ -1,8 +1,8 @@
 #include "yaml/document.hpp"
 
 #include <catch2/catch_test_macros.hpp>
-#include <chrono>
 #include <cmath>
+#include <ctime>
 
 using namespace deployrun;
 using json::Json;
@@ -15,10 +15,17 @@ Json read(std::string_view text) {
   return yaml::to_json(document->root);
 }
 
+/// What this thread has worked, in seconds: a busy machine does not count.
+double worked() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
+}
+
 core::Error refused(std::string_view text) {
-  const auto before = std::chrono::steady_clock::now();
+  const double before = worked();
   auto document = yaml::parse(text, "f.yml");
-  CHECK(std::chrono::steady_clock::now() - before < std::chrono::seconds(2));  // 100 ms without a sanitizer
+  CHECK(worked() - before < 2);  // 0.1 without a sanitizer
   REQUIRE_FALSE(document.ok());
   CHECK(document.error().details.count("line") == 1);
   CHECK(document.error().message.starts_with("f.yml:"));
