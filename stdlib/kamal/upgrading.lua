@@ -28,6 +28,9 @@ end
 
 local function named(name, group) return name .. (group.part and ", " .. group.part or "") end
 
+--- Whether a container has its ports, or will again: one that keeps ending is started anew by the engine.
+local function is_up(state) return state == "running" or state == "restarting" or state == "paused" end
+
 --- What a server runs before anything changes. `traefik`: the state of its container; nil where there is none.
 local function look(project, host)
   local found = current.look(project, host)
@@ -45,7 +48,7 @@ local function booted_by(seen)
 end
 
 local function swap(project, host, seen)
-  if seen.traefik == "running" then
+  if is_up(seen.traefik) then
     proxy.prepare(project, host)
     replacing.set_aside(host, TRAEFIK)
   end
@@ -58,7 +61,7 @@ local function unswap(host, seen)
   else
     proxy.unreboot(host)
   end
-  if seen.traefik == "running" then replacing.restore(host, TRAEFIK) end
+  if is_up(seen.traefik) then replacing.restore(host, TRAEFIK) end
 end
 
 local function is_in(list, host)

@@ -145,6 +145,25 @@ function Proxy:_look_by_files(host)
   return self:_with_folder(host, self:_look_at_rest(host, found[1] and "stopped" or "missing"))
 end
 
+--- Changes what a service answers, where it is not so already; its target stays. `_apply` is the proxy's own.
+--- @async
+--- @param host Host
+--- @param service string
+--- @param state "running"|"maintenance"
+--- @param answer { message?: string, retry_after?: integer, page?: string }
+function Proxy:_change(host, service, state, answer)
+  local found = self:routes(host)[service]
+  if not found then
+    fail.raise("proxy.command", ("%s serves no %s"):format(self.settings.kind, service), { host = host.name })
+  end
+  local page = answer.page and M.digest(answer.page)
+  local same = found.state == state and found.message == answer.message and found.page == page
+  if same and found.retry_after == answer.retry_after then return end
+  found.state, found.message, found.retry_after, found.page = state, answer.message, answer.retry_after, page
+  found.target = nil
+  self:_apply(host, service, found, answer.page)
+end
+
 --- An IPv4 address as /proc/net/tcp writes it, here on a little-endian machine: 172.18.0.2 is 020012AC.
 local function in_hex(ip)
   local a, b, c, d = ip:match("^(%d+)%.(%d+)%.(%d+)%.(%d+)$")

@@ -10,7 +10,6 @@
 
 local config = require "proxy.nginx_config"
 local door = require "native.door"
-local fail = require "native.fail"
 local folder = require "proxy.folder"
 local task = require "native.task"
 local text = require "native.text"
@@ -129,6 +128,11 @@ function Proxy:_put(host, service, what, page)
   self:_at_folder(host, PLACE, { service, config.file_name(service, what.route) })
 end
 
+function Proxy:_apply(host, service, what, page)
+  self:_put(host, service, what, page)
+  self:_reload(host)
+end
+
 function Proxy:look(host) return self:_look_by_files(host) end
 
 --- Every service and its target, as the files say.
@@ -155,8 +159,7 @@ function Proxy:switch(host, service, to)
     what.state, what.message, what.retry_after, what.page = found.state, found.message, found.retry_after, found.page
     page = found.page and self:_answer().page
   end
-  self:_put(host, service, what, page)
-  if not down then self:_reload(host) end
+  if down then self:_put(host, service, what, page) else self:_apply(host, service, what, page) end
 end
 
 --- Forgets a service; a repetition does the rest of an interrupted one.
@@ -176,20 +179,6 @@ function Proxy:drain(host, service, ids, route)
   end)
   folder.Proxy.drain(self, host, service, ids, route)
   self:_at_folder(host, FORGET_NEXT, { service })
-end
-
-function Proxy:_change(host, service, state, answer)
-  local found = self:routes(host)[service]
-  if not found then
-    fail.raise("proxy.command", ("nginx serves no %s"):format(service), { host = host.name })
-  end
-  local page = answer.page and folder.digest(answer.page)
-  local same = found.state == state and found.message == answer.message and found.page == page
-  if same and found.retry_after == answer.retry_after then return end
-  found.state, found.message, found.retry_after, found.page = state, answer.message, answer.retry_after, page
-  found.target = nil
-  self:_put(host, service, found, answer.page)
-  self:_reload(host)
 end
 
 --- Raises `proxy.unsupported`.

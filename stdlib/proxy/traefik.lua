@@ -115,19 +115,6 @@ function Proxy:remove(host, service)
     function() return config.runs(self:_ask(host), service, "") == nil end)
 end
 
-function Proxy:_change(host, service, state, answer)
-  local found = self:routes(host)[service]
-  if not found then
-    fail.raise("proxy.command", ("traefik serves no %s"):format(service), { host = host.name })
-  end
-  local page = answer.page and folder.digest(answer.page)
-  local same = found.state == state and found.message == answer.message and found.page == page
-  if same and found.retry_after == answer.retry_after then return end
-  found.state, found.message, found.retry_after, found.page = state, answer.message, answer.retry_after, page
-  found.target = nil
-  self:_apply(host, service, found, answer.page)
-end
-
 --- Raises `proxy.unsupported`.
 function Proxy:pause() self:needs("pause") end
 

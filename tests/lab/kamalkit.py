@@ -1,14 +1,16 @@
 """recipes/kamal.lua on the lab's hosts: a project as a team has it, and a server as Kamal 2.12 leaves it.
 
-Used by test_kamal*.py and tests/fault/test_kamal.py. The recipe is the shipped file, copied unchanged. What Kamal does on
+Used by test_kamal*.py here and in tests/fault. The recipe is the shipped file, copied unchanged. What Kamal does on
 a server is written out as the commands that it sends there, in its order and with its quoting (KAMAL.md C and D).
 """
 
 import base64
 import shutil
+import urllib.error
+import urllib.request
 from dataclasses import replace
 
-from labkit import binaries
+from labkit import binaries, wait_until
 from labkit.images import Entry, kamal_app_images
 from labkit.paths import ROOT
 
@@ -213,3 +215,47 @@ class Kamal:
         found = self.sh(f"{{ {ps} --filter ancestor=$(docker image ls --filter reference={self.host.image('shop')}:latest "
                         f"--format '{{{{.ID}}}}'); {ps}; }} 2>/dev/null | head -1")
         return found.removeprefix(f"shop-{role}-")
+
+
+class Kamal1(Kamal):
+    """What Kamal 1.9 does on one server: Traefik reads labels, and everything is in Docker's own network."""
+
+    def traefik(self):
+        image = self.host.image("traefik:v3")
+        self.sh(f"docker pull -q {image}; docker run --name traefik --detach --restart unless-stopped --publish 80:80 "
+                f'--volume /var/run/docker.sock:/var/run/docker.sock --log-opt max-size="10m" {image} traefik '
+                "--providers.docker --global.checknewversion=false --global.sendanonymoususage=false")
+
+    def run(self, role, version):
+        name, rule = f"shop-{role}-{version}", "PathPrefix(`/`)"
+        self.sh("mkdir -p .kamal/env/roles && umask 077 && "
+                f"""printf '%s\\n' 'API_TOKEN=token $x "q"' > .kamal/env/roles/shop-{role}.env""")
+        self.sh(f'docker run --detach --restart unless-stopped --name {name} --env KAMAL_CONTAINER_NAME="{name}" '
+                f'--env KAMAL_VERSION="{version}" --env-file .kamal/env/roles/shop-{role}.env --log-opt max-size="10m" '
+                f'--label service="shop" --label role="{role}" --label destination '
+                + (f"--label traefik.http.routers.shop-web.rule='{rule}' --label traefik.http.routers.shop-web.priority=2 "
+                   if role == "web" else "--label traefik.enable=false ") + self.host.image("shop") + f":{version}")
+        return name
+
+    def accessory(self):
+        self.sh("docker run --name shop-cache --detach --restart unless-stopped --label traefik.enable=false "
+                f'--label service="shop-cache" {self.host.image("app:v9")}')
+
+    def leave(self, version, roles):
+        self.traefik()
+        self.pull(version)
+        for role in roles:
+            self.run(role, version)
+        self.tag(version)
+
+
+def version_at(host):
+    try:
+        with urllib.request.urlopen(f"http://{host.address}/version", timeout=5) as answer:
+            return answer.read().decode()
+    except (OSError, urllib.error.URLError):
+        return None
+
+
+def serves(host, version):
+    wait_until(lambda: version in (version_at(host) or ""), 30, f"{version} at {host.name}")
