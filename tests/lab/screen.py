@@ -17,10 +17,10 @@ class Screen:
     def __init__(self, argv, cwd, env, columns=80, rows=24):
         self.master, slave = pty.openpty()
         self.resize(columns, rows)
+        self.before = termios.tcgetattr(self.master)  # before anybody can change it
         self.process = subprocess.Popen(argv, cwd=cwd, env=env, stdin=slave, stdout=slave, stderr=slave,
                                         start_new_session=True,
                                         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
-        self.before = termios.tcgetattr(self.master)
         os.close(slave)
         self.text = ""
 

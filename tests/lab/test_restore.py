@@ -62,7 +62,7 @@ def test_a_restore_behind_each_proxy():
             lab.hosts[0].reset()
             lab.hosts[0].machine.run(["sh", "-c", "rm -rf /home/deploy/backups"])
             site, then = site_with_backup(lab, kind=kind, proxy=PROXY_IMAGES[kind], held=held)
-            with lab.load(rate=30, path="/version") as load:
+            with lab.load(rate=30, path="/version", timeout="60s") as load:  # held as long as the restore takes
                 site.restore()
                 site.serves("r2")
                 summary = load.stop()
