@@ -10,7 +10,8 @@ list(PREPEND CMAKE_PREFIX_PATH ${DEPLOYRUN_DEPS})
 find_program(CCACHE ccache)
 if(CCACHE)
   # Paths relative to the tree, so that a second checkout or build folder finds what the first one compiled.
-  set(launcher ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${CCACHE})
+  set(launcher ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1
+               CCACHE_SLOPPINESS=locale ${CCACHE})
   set(CMAKE_C_COMPILER_LAUNCHER ${launcher})
   set(CMAKE_CXX_COMPILER_LAUNCHER ${launcher})
 endif()
