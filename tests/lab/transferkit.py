@@ -36,8 +36,13 @@ def good(lab, body):
 
 
 def noise(path, size, seed):
-    path.write_bytes(random.Random(seed).randbytes(size))
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    source, digest = random.Random(seed), hashlib.sha256()
+    with path.open("wb") as file:
+        for at in range(0, size, 16 * MIB):
+            piece = source.randbytes(min(16 * MIB, size - at))
+            digest.update(piece)
+            file.write(piece)
+    return digest.hexdigest()
 
 
 def there(lab, *argv):
