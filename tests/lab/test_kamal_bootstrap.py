@@ -57,6 +57,12 @@ def test_docker_is_installed_where_it_is_missing():
         hook.write_text('#!/bin/sh\necho "docker-setup $KAMAL_HOSTS" >> hooks.log\n')
         hook.chmod(0o755)
         bare(second)
+        with installed_meanwhile([second]):  # a setup that fails later says what it does not take back
+            failed = project.run("setup", "-P", "--version", "unhealthy")
+        assert failed.code == 1 and f"{second.address}: what was installed stays (installed)" in failed.out, failed
+        assert f"{first.address}: what" not in failed.out, failed
+        bare(second)
+        (second.machine.root / "run/installed").unlink()
         with installed_meanwhile([second]):
             result = project.good("setup", "-P", "--version", "v1")
         assert second.exists("/run/installed") and not first.exists("/run/installed"), result
