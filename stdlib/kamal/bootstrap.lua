@@ -99,7 +99,8 @@ end
 function M.run(run, project)
   run:step("see to Docker", { on = project.hosts, timeout = LIMIT, run = M.docker, undo = function(host, result)
     if result and result.unchanged then return end
-    run:log(("%s: what was installed stays (%s)"):format(host.name, result and result.note or "Docker, as far as it came"))
+    local what = result and result.note or "Docker, as far as it came"
+    run:log(("%s: what was installed stays (%s)"):format(host.name, what))
   end })
   hooks.once(run, project, "docker-setup")
 end
