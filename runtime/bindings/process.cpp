@@ -2,11 +2,10 @@
 #include "core/process.hpp"
 
 #include "bindings/context.hpp"
+#include "bindings/output_lines.hpp"
 #include "bindings/secret.hpp"
 #include "bindings/told_lines.hpp"
-#include "core/lines.hpp"
 #include "core/local_shell.hpp"
-#include "core/queue.hpp"
 #include "lua/guard.hpp"
 #include "lua/module.hpp"
 #include "lua/object.hpp"
@@ -18,40 +17,10 @@ namespace deployrun::bindings {
 
 namespace {
 
-struct Line {
-  core::Output output;
-  std::string text;
-};
-
-int next_line(lua_State* L);
-
-/// Where a program's lines wait for whoever reads them.
-class Lines {
- public:
-  using Queue = core::Queue<Line>;
-  const std::shared_ptr<Queue>& queue() const { return queue_; }
-
-  void feed(core::Output output, std::string_view bytes) {
-    splitter(output).feed(bytes, [&](std::string text) { queue_->push({output, std::move(text)}); });
-  }
-  void close() {
-    for (const core::Output output : {core::Output::out, core::Output::err}) {
-      splitter(output).finish([&](std::string text) { queue_->push({output, std::move(text)}); });
-    }
-    queue_->close();
-  }
-
- private:
-  core::LineSplitter& splitter(core::Output output) { return output == core::Output::out ? out_ : err_; }
-  std::shared_ptr<Queue> queue_ = std::make_shared<Queue>();
-  core::LineSplitter out_;
-  core::LineSplitter err_;
-};
-
 /// A program whose lines come to an end with it, however it ends.
 class LinedProcess final : public core::Operation<core::ProcessResult> {
  public:
-  LinedProcess(core::Loop& loop, core::ProcessOptions options, std::shared_ptr<Lines> lines)
+  LinedProcess(core::Loop& loop, core::ProcessOptions options, std::shared_ptr<OutputLines> lines)
       : lines_(std::move(lines)), process_(loop, std::move(options)) {}
   ~LinedProcess() override { lines_->close(); }
   void start(Done done) override {
@@ -63,26 +32,9 @@ class LinedProcess final : public core::Operation<core::ProcessResult> {
   void cancel() noexcept override { process_.cancel(); }
 
  private:
-  std::shared_ptr<Lines> lines_;
+  std::shared_ptr<OutputLines> lines_;
   core::Process process_;
 };
-
-}  // namespace
-}  // namespace deployrun::bindings
-
-namespace deployrun::lua {
-
-template <>
-struct ObjectType<bindings::Lines> {
-  static constexpr const char* kName = "process.lines";
-  static constexpr luaL_Reg kMethods[] = {{"next", bindings::next_line}, {nullptr, nullptr}};
-};
-
-}  // namespace deployrun::lua
-
-namespace deployrun::bindings {
-
-namespace {
 
 /// Leaves { stdout, stderr, code, signal, ms }.
 void push_result(lua_State* L, const core::ProcessResult& result) {
@@ -94,25 +46,9 @@ void push_result(lua_State* L, const core::ProcessResult& result) {
   lua::set_field(L, "ms", static_cast<double>(result.duration.count()));
 }
 
-/// Leaves { output = "stdout" | "stderr", text }, or nil at the end.
-void push_line(lua_State* L, const std::optional<Line>& line) {
-  if (!line) return lua_pushnil(L);
-  lua_createtable(L, 0, 2);
-  lua::set_field(L, "output", line->output == core::Output::out ? "stdout" : "stderr");
-  lua::set_field(L, "text", line->text);
-}
-
-int next_line(lua_State* L) {
-  return lua::guard(L, [L] {
-    std::unique_ptr<core::Operation<std::optional<Line>>> next =
-        std::make_unique<Lines::Queue::Next>(lua::check_object<Lines>(L, 1)->queue());
-    return lua::push_operation(L, std::move(next), push_line);
-  });
-}
-
 int lines(lua_State* L) {
   return lua::guard(L, [L] {
-    lua::push_object(L, std::make_shared<Lines>());
+    lua::push_object(L, std::make_shared<OutputLines>());
     return 1;
   });
 }
@@ -145,8 +81,8 @@ int run(lua_State* L) {
     if (const auto limit = options.integer("output_limit"))
       process.output_limit = static_cast<std::size_t>(std::max<std::int64_t>(*limit, 0));
     if (const auto grace = options.milliseconds("grace")) process.grace = *grace;
-    std::shared_ptr<Lines> wanted;
-    if (options.push("lines")) wanted = lua::check_object<Lines>(L, -1);
+    std::shared_ptr<OutputLines> wanted;
+    if (options.push("lines")) wanted = lua::check_object<OutputLines>(L, -1);
     lua_pop(L, 1);
     const auto told = options.string("tell");
     options.finish();

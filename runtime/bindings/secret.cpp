@@ -147,23 +147,9 @@ int from_env(lua_State* L) {
   });
 }
 
-/// Leaves { values = { NAME = secret }, names = { … in order }, short = { … }, warning = string? }.
+/// Leaves what push_secrets does, and `warning`: string?.
 void push_file(lua_State* L, const core::SecretFile& file) {
-  lua_createtable(L, 0, 4);
-  lua_newtable(L);
-  std::vector<std::string> names;
-  std::vector<std::string> too_short;
-  for (const core::Secret& secret : file.secrets) {
-    names.push_back(secret.name());
-    if (!register_secret(L, secret)) too_short.push_back(secret.name());
-    push_secret(L, secret);
-    lua_setfield(L, -2, secret.name().c_str());
-  }
-  lua_setfield(L, -2, "values");
-  lua::push_strings(L, names);
-  lua_setfield(L, -2, "names");
-  lua::push_strings(L, too_short);
-  lua_setfield(L, -2, "short");
+  push_secrets(L, file.secrets);
   if (!file.warning.empty()) lua::set_field(L, "warning", file.warning);
 }
 
@@ -212,6 +198,24 @@ bool register_secret(lua_State* L, const core::Secret& secret) {
                                           "): the system may write them to its swap; `ulimit -l` is the limit"}});
   }
   return masked;
+}
+
+void push_secrets(lua_State* L, const std::vector<core::Secret>& secrets) {
+  lua_createtable(L, 0, 4);
+  lua_newtable(L);
+  std::vector<std::string> names;
+  std::vector<std::string> too_short;
+  for (const core::Secret& secret : secrets) {
+    names.push_back(secret.name());
+    if (!register_secret(L, secret)) too_short.push_back(secret.name());
+    push_secret(L, secret);
+    lua_setfield(L, -2, secret.name().c_str());
+  }
+  lua_setfield(L, -2, "values");
+  lua::push_strings(L, names);
+  lua_setfield(L, -2, "names");
+  lua::push_strings(L, too_short);
+  lua_setfield(L, -2, "short");
 }
 
 void push_secret(lua_State* L, const core::Secret& secret) {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/secret.hpp"
 #include "lua/options.hpp"
@@ -15,6 +16,9 @@ namespace deployrun::bindings {
 
 /// Leaves the secret. It must have been registered with the redactor.
 void push_secret(lua_State* L, const core::Secret& secret);
+/// Leaves { values = { NAME = secret }, names = { … in order }, short = { … } }, and knows them from here on; `short`
+/// are those that are not masked.
+void push_secrets(lua_State* L, const std::vector<core::Secret>& secrets);
 /// nullptr when the value is no secret. Never throws.
 std::shared_ptr<core::Secret> to_secret(lua_State* L, int index);
 

@@ -134,25 +134,6 @@ class Shaped final : public core::Operation<Secrets> {
   Read read_;
 };
 
-/// Leaves { values = { NAME = secret }, names = { … }, short = { … } }, and knows them from here on.
-void push_secrets(lua_State* L, const Secrets& secrets) {
-  lua_createtable(L, 0, 3);
-  lua_newtable(L);
-  std::vector<std::string> names;
-  std::vector<std::string> too_short;
-  for (const core::Secret& secret : secrets) {
-    names.push_back(secret.name());
-    if (!register_secret(L, secret)) too_short.push_back(secret.name());
-    push_secret(L, secret);
-    lua_setfield(L, -2, secret.name().c_str());
-  }
-  lua_setfield(L, -2, "values");
-  lua::push_strings(L, names);
-  lua_setfield(L, -2, "names");
-  lua::push_strings(L, too_short);
-  lua_setfield(L, -2, "short");
-}
-
 Shape check_shape(lua::Options& options, std::string source) {
   Shape shape{.format = options.require_string("format"),
               .name = options.string("name").value_or(""),

@@ -48,9 +48,15 @@ std::vector<pid_t> children(pid_t parent) {
   return found;
 }
 
-void signal_tree(pid_t pid, int signal) {
-  for (const pid_t child : children(pid)) signal_tree(child, signal);
-  ::kill(pid, signal);
+/// A process and all below it, the lowest first.
+std::vector<pid_t> tree(pid_t pid) {
+  std::vector<pid_t> found;
+  for (const pid_t child : children(pid)) {
+    const auto below = tree(child);
+    found.insert(found.end(), below.begin(), below.end());
+  }
+  found.push_back(pid);
+  return found;
 }
 
 }  // namespace
@@ -163,13 +169,18 @@ Server::~Server() {
 
 void Server::kill_all() {
   if (pid_ < 0) return;
-  signal_tree(pid_, SIGSTOP);  // or a session could still tell of its command's end
-  signal_tree(pid_, SIGKILL);
+  // Stopped first, or a session could still tell of its command's end. Asked once: a parent that dies has no children.
+  const auto all = tree(pid_);
+  for (const int signal : {SIGSTOP, SIGKILL}) {
+    for (const pid_t pid : all) ::kill(pid, signal);
+  }
   ::waitpid(pid_, nullptr, 0);
   pid_ = -1;
 }
 
-void Server::stop_all() { signal_tree(pid_, SIGSTOP); }
+void Server::stop_all() {
+  for (const pid_t pid : tree(pid_)) ::kill(pid, SIGSTOP);
+}
 
 std::string Server::log() const {
   const std::lock_guard lock(log_guard);

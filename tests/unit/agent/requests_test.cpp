@@ -5,7 +5,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <thread>
 
-#include "../engines/sqlite/scratch.hpp"
+#include "../scratch.hpp"
 
 using namespace deployrun;
 using agent::Cancellation;

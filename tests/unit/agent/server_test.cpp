@@ -9,7 +9,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
 
-#include "../engines/sqlite/scratch.hpp"
+#include "../scratch.hpp"
 
 using namespace deployrun;
 using agent::Json;

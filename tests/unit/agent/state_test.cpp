@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-#include "../engines/sqlite/scratch.hpp"
+#include "../scratch.hpp"
 #include "agent_program/requests.hpp"
 
 using namespace deployrun;

@@ -7,7 +7,7 @@
 #include <chrono>
 #include <filesystem>
 
-#include "../sqlite/scratch.hpp"
+#include "../../scratch.hpp"
 #include "backup/job.hpp"
 #include "backup/retention.hpp"
 #include "backup/tool.hpp"

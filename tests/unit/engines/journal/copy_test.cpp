@@ -5,8 +5,8 @@
 
 using namespace deployrun;
 using namespace deployrun::journal;
+using test::Project;
 using test::open;
-using test::Scratch;
 using test::task;
 using test::wait;
 
@@ -14,12 +14,12 @@ namespace {
 
 /// A machine with a journal.
 struct Machine {
-  Scratch scratch;
+  Project project;
   core::Loop loop;
   std::shared_ptr<Journal> journal;
 
   Machine() {
-    auto opened = open(loop, scratch);
+    auto opened = open(loop, project);
     if (!opened) FAIL(core::describe(opened.error()));
     journal = *opened;
   }
@@ -106,7 +106,7 @@ TEST_CASE("what is brought back stands in the place of what was known here") {
   first.append(task(run, "web1", TaskState::started));
   CHECK(first.restore(run, second.copy(run)).error().is("journal.busy"));  // its process lives
   first.journal.reset();
-  first.journal = open(first.loop, first.scratch).value();
+  first.journal = open(first.loop, first.project).value();
   REQUIRE(first.restore(run, travelled(run, second.copy(run))).ok());
   CHECK_FALSE(wait(first.loop, first.journal->unfinished()).value());
   const Record record = wait(first.loop, first.journal->record(run)).value();
@@ -122,7 +122,7 @@ TEST_CASE("a run that waits here is not hidden behind one from elsewhere") {
   const std::string run = first.begin();
   const std::string own = second.begin();
   second.journal.reset();
-  second.journal = open(second.loop, second.scratch).value();
+  second.journal = open(second.loop, second.project).value();
   const auto refused = second.restore(run, first.copy(run));
   REQUIRE_FALSE(refused);
   CHECK(refused.error().is("journal.unfinished"));

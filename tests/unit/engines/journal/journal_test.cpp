@@ -10,15 +10,15 @@
 
 using namespace deployrun;
 using namespace deployrun::journal;
+using test::Project;
 using test::open;
-using test::Scratch;
 using test::task;
 using test::wait;
 
 namespace {
 
-std::shared_ptr<Journal> opened(core::Loop& loop, const Scratch& scratch, Options options = {}) {
-  auto journal = open(loop, scratch, std::move(options));
+std::shared_ptr<Journal> opened(core::Loop& loop, const Project& project, Options options = {}) {
+  auto journal = open(loop, project, std::move(options));
   if (!journal) FAIL(core::describe(journal.error()));
   return *journal;
 }
@@ -32,11 +32,11 @@ std::string begun(core::Loop& loop, Journal& journal) {
 }  // namespace
 
 TEST_CASE("a fresh process finds everything needed to go on") {
-  Scratch scratch;
+  Project project;
   std::string run;
   {
     core::Loop loop;
-    auto journal = opened(loop, scratch);
+    auto journal = opened(loop, project);
     run = begun(loop, *journal);
     REQUIRE(wait(loop, journal->append(Once{run, "now", Json(1234)})).ok());
     REQUIRE(wait(loop, journal->append(Step{run, 1, "pull the image"})).ok());
@@ -61,7 +61,7 @@ TEST_CASE("a fresh process finds everything needed to go on") {
     REQUIRE(wait(loop, journal->append(failed)).ok());
   }
   core::Loop loop;
-  auto journal = opened(loop, scratch);
+  auto journal = opened(loop, project);
   auto found = wait(loop, journal->unfinished());
   REQUIRE(found.ok());
   REQUIRE(found->has_value());
@@ -88,9 +88,9 @@ TEST_CASE("a fresh process finds everything needed to go on") {
 }
 
 TEST_CASE("the result outlives the undo, and an intent to run again forgets it") {
-  Scratch scratch;
+  Project project;
   core::Loop loop;
-  auto journal = opened(loop, scratch);
+  auto journal = opened(loop, project);
   const std::string run = begun(loop, *journal);
   const auto write = [&](TaskState state, std::optional<Json> result = {}) {
     REQUIRE(wait(loop, journal->append(Task{.run = run,
@@ -111,14 +111,14 @@ TEST_CASE("the result outlives the undo, and an intent to run again forgets it")
 }
 
 TEST_CASE("begin refuses while a run is unfinished; taking it over goes on") {
-  Scratch scratch;
+  Project project;
   core::Loop loop;
   std::string run;
   {
-    auto journal = opened(loop, scratch);
+    auto journal = opened(loop, project);
     run = begun(loop, *journal);
   }
-  auto journal = opened(loop, scratch);
+  auto journal = opened(loop, project);
   auto refused = wait(loop, journal->begin(test::info()));
   REQUIRE_FALSE(refused.ok());
   CHECK(refused.error().kind == "journal.unfinished");
@@ -155,9 +155,9 @@ TEST_CASE("begin refuses while a run is unfinished; taking it over goes on") {
 }
 
 TEST_CASE("history is newest first, with its steps") {
-  Scratch scratch;
+  Project project;
   core::Loop loop;
-  auto journal = opened(loop, scratch);
+  auto journal = opened(loop, project);
   std::vector<std::string> runs;
   for (int i = 0; i < 3; ++i) {
     runs.push_back(begun(loop, *journal));
@@ -174,10 +174,10 @@ TEST_CASE("history is newest first, with its steps") {
 }
 
 TEST_CASE("rows take effect in the order of their start, however many wait together") {
-  Scratch scratch;
+  Project project;
   core::Loop loop;
   std::vector<int> before, after;
-  auto journal = opened(loop, scratch, {.redact = {}, .now = {}, .on_row = [&](Point point, int row) {
+  auto journal = opened(loop, project, {.redact = {}, .now = {}, .on_row = [&](Point point, int row) {
                                           (point == Point::before ? before : after).push_back(row);
                                         }});
   const std::string run = begun(loop, *journal);
@@ -209,11 +209,11 @@ TEST_CASE("rows take effect in the order of their start, however many wait toget
 }
 
 TEST_CASE("posted rows are committed with the next appended one, in front of it") {
-  Scratch scratch;
+  Project project;
   core::Loop loop;
   std::vector<int> commits;
   int rows = 0;
-  auto journal = opened(loop, scratch, {.redact = {}, .now = {}, .on_row = [&](Point point, int row) {
+  auto journal = opened(loop, project, {.redact = {}, .now = {}, .on_row = [&](Point point, int row) {
                                           if (point == Point::after && row > rows) rows = row;
                                           if (point == Point::before && row == rows + 1) commits.push_back(row);
                                         }});
@@ -233,10 +233,10 @@ TEST_CASE("posted rows are committed with the next appended one, in front of it"
 }
 
 TEST_CASE("a row that was cancelled while it waited is not written") {
-  Scratch scratch;
+  Project project;
   core::Loop loop;
   std::promise<void> taken, cancelled;
-  auto journal = opened(loop, scratch, {.redact = {}, .now = {}, .on_row = [&](Point point, int row) {
+  auto journal = opened(loop, project, {.redact = {}, .now = {}, .on_row = [&](Point point, int row) {
                                           if (row != 2 || point != Point::before) return;
                                           taken.set_value();  // the commit with the first step knows its rows by now
                                           cancelled.get_future().wait();
@@ -261,14 +261,14 @@ TEST_CASE("a row that was cancelled while it waited is not written") {
 }
 
 TEST_CASE("every text of every row is redacted") {
-  Scratch scratch;
+  Project project;
   core::Loop loop;
   const auto mask = [](std::string text) {
     for (std::size_t at; (at = text.find("hunter2")) != std::string::npos;) text.replace(at, 7, "[secret:DB]");
     return text;
   };
   {
-    auto journal = opened(loop, scratch, {.redact = mask});
+    auto journal = opened(loop, project, {.redact = mask});
     auto secret = test::info();
     secret.parameters = {{"url", "postgres://hunter2@db"}, {"list", {{"hunter2", "hunter2"}}}};
     const std::string run = *wait(loop, journal->begin(secret));
@@ -285,16 +285,16 @@ TEST_CASE("every text of every row is redacted") {
     REQUIRE(wait(loop, journal->finish({.run = run, .state = RunState::failed_undone, .summary = {{"why", "hunter2"}}}))
                 .ok());
   }
-  auto database = sqlite::Database::open(scratch.database());
+  auto database = sqlite::Database::open(project.database());
   REQUIRE(database.ok());
   CHECK(std::get<std::int64_t>(*database->scalar("SELECT count(*) FROM journal WHERE body LIKE '%hunter2%'")) == 0);
   CHECK(std::get<std::int64_t>(*database->scalar("SELECT count(*) FROM journal WHERE body LIKE '%[secret:DB]%'")) == 5);
 }
 
 TEST_CASE("a result that is no small thing is refused with words") {
-  Scratch scratch;
+  Project project;
   core::Loop loop;
-  auto journal = opened(loop, scratch);
+  auto journal = opened(loop, project);
   const std::string run = begun(loop, *journal);
   CHECK(wait(loop, journal->append(Once{run, "much", Json(std::string(2U << 20U, 'x'))})).error().kind ==
         "journal.too_large");
@@ -307,15 +307,15 @@ TEST_CASE("a result that is no small thing is refused with words") {
 }
 
 TEST_CASE("the views tell a person with a shell the same") {
-  Scratch scratch;
+  Project project;
   core::Loop loop;
-  auto journal = opened(loop, scratch);
+  auto journal = opened(loop, project);
   const std::string run = begun(loop, *journal);
   REQUIRE(wait(loop, journal->append(Step{run, 1, "pull"})).ok());
   REQUIRE(wait(loop, journal->append(task(run, "web1", TaskState::started))).ok());
   REQUIRE(wait(loop, journal->append(task(run, "web1", TaskState::done))).ok());
   REQUIRE(wait(loop, journal->finish({.run = run, .state = RunState::needs_person})).ok());
-  auto database = sqlite::Database::open(scratch.database(), {.read_only = true});
+  auto database = sqlite::Database::open(project.database(), {.read_only = true});
   REQUIRE(database.ok());
   CHECK(std::get<std::string>(*database->scalar("SELECT state FROM run")) == "needs_person");
   CHECK(std::get<std::string>(*database->scalar("SELECT name FROM step")) == "pull");

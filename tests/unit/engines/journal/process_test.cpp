@@ -15,7 +15,7 @@
 
 using namespace deployrun;
 using namespace deployrun::journal;
-using test::Scratch;
+using test::Project;
 using test::wait;
 
 namespace {
@@ -112,13 +112,13 @@ TEST_CASE("another process is killed at a row", "[.][killed]") {
 }
 
 TEST_CASE("a run belongs to the process that lives") {
-  Scratch scratch;
-  Other other("[owner]", {"TEST_FOLDER=" + scratch.state()});
+  Project project;
+  Other other("[owner]", {"TEST_FOLDER=" + project.state()});
   const std::string run = other.hear();
   REQUIRE_FALSE(run.empty());
 
   core::Loop loop;
-  auto journal = test::open(loop, scratch);
+  auto journal = test::open(loop, project);
   REQUIRE(journal.ok());
   auto busy = wait(loop, (*journal)->begin(test::info()));
   REQUIRE_FALSE(busy.ok());
@@ -150,14 +150,14 @@ TEST_CASE("killed before or after any row, exactly the rows before it are there"
   for (const char* point : {"before", "after"}) {
     for (int row = 1; row <= kRows; ++row) {
       CAPTURE(point, row);
-      Scratch scratch;
-      Other other("[killed]", {"TEST_FOLDER=" + scratch.state(), std::string("TEST_POINT=") + point,
+      Project project;
+      Other other("[killed]", {"TEST_FOLDER=" + project.state(), std::string("TEST_POINT=") + point,
                                "TEST_ROW=" + std::to_string(row)});
       const int status = other.join();
       REQUIRE(WIFSIGNALED(status));
 
       core::Loop loop;
-      auto journal = test::open(loop, scratch);
+      auto journal = test::open(loop, project);
       REQUIRE(journal.ok());
       const int expected = std::string(point) == "before" ? row - 1 : row;
       auto rows = wait(loop, (*journal)->verify());
@@ -176,11 +176,11 @@ TEST_CASE("killed before or after any row, exactly the rows before it are there"
 }
 
 TEST_CASE("a child process does not keep its parent's run alive") {
-  Scratch scratch;
+  Project project;
   core::Loop loop;
   pid_t child = 0;
   {
-    auto journal = test::open(loop, scratch);
+    auto journal = test::open(loop, project);
     REQUIRE(wait(loop, (*journal)->begin(test::info())).ok());
     std::string sleep = "sleep", forever = "600";
     char* arguments[] = {sleep.data(), forever.data(), nullptr};
@@ -197,7 +197,7 @@ TEST_CASE("a child process does not keep its parent's run alive") {
     CHECK(::read(ends[0], &byte, 1) == 0);
     ::close(ends[0]);
   }
-  auto journal = test::open(loop, scratch);
+  auto journal = test::open(loop, project);
   auto left = wait(loop, (*journal)->unfinished());
   CHECK(left->has_value());
   CHECK_FALSE((*left)->owner.alive);

@@ -6,8 +6,8 @@
 
 using namespace deployrun;
 using namespace deployrun::journal;
+using test::Project;
 using test::open;
-using test::Scratch;
 using test::wait;
 
 namespace {
@@ -21,9 +21,9 @@ Release release(const std::string& run, const std::string& host, const std::stri
 }
 
 struct Machine {
-  Scratch scratch;
+  Project project;
   core::Loop loop;
-  std::shared_ptr<Journal> journal = open(loop, scratch).value();
+  std::shared_ptr<Journal> journal = open(loop, project).value();
 
   std::string run_with(const std::vector<std::pair<std::string, std::string>>& released) {
     const std::string run = wait(loop, journal->begin(test::info())).value();
@@ -40,7 +40,7 @@ struct Machine {
     return found;
   }
   std::int64_t format() {
-    return std::get<std::int64_t>(sqlite::Database::open(scratch.database())->scalar("PRAGMA user_version").value());
+    return std::get<std::int64_t>(sqlite::Database::open(project.database())->scalar("PRAGMA user_version").value());
   }
 };
 

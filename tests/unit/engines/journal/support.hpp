@@ -1,35 +1,21 @@
 // What the journal's tests share: a folder, a way to wait for an operation, and a run to write about.
 #pragma once
 
-#include <stdlib.h>
-
 #include <catch2/catch_test_macros.hpp>
-#include <filesystem>
 #include <optional>
 #include <stdexcept>
 #include <string>
 
+#include "../../scratch.hpp"
 #include "journal/local.hpp"
 
 namespace deployrun::test {
 
-class Scratch {
+/// A project's folder, with the place of its journal.
+class Project : public Scratch {
  public:
-  Scratch() : folder_((std::filesystem::temp_directory_path() / ("deployrun-test-" + std::string(6, 'X'))).string()) {
-    if (::mkdtemp(folder_.data()) == nullptr) throw std::runtime_error("no folder for the test");
-  }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  ~Scratch() {
-    std::error_code ignored;
-    std::filesystem::remove_all(folder_, ignored);
-  }
-  std::string path(const std::string& name) const { return folder_ + "/" + name; }
   std::string state() const { return path(".deployrun"); }
   std::string database() const { return state() + "/journal.db"; }
-
- private:
-  std::string folder_;
 };
 
 template <class T>
@@ -41,9 +27,9 @@ core::Result<T> wait(core::Loop& loop, std::unique_ptr<core::Operation<T>> opera
   return std::move(*outcome);
 }
 
-inline core::Result<std::shared_ptr<journal::Journal>> open(core::Loop& loop, const Scratch& scratch,
+inline core::Result<std::shared_ptr<journal::Journal>> open(core::Loop& loop, const Project& project,
                                                             journal::Options options = {}) {
-  return wait(loop, journal::open_local(loop, scratch.state(), std::move(options)));
+  return wait(loop, journal::open_local(loop, project.state(), std::move(options)));
 }
 
 inline journal::RunInfo info() {

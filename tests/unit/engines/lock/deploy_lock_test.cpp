@@ -13,7 +13,7 @@
 #include <set>
 #include <vector>
 
-#include "../sqlite/scratch.hpp"
+#include "../../scratch.hpp"
 
 using namespace deployrun;
 using lock::Claim;

@@ -9,7 +9,7 @@
 #include <optional>
 #include <vector>
 
-#include "../sqlite/scratch.hpp"
+#include "../../scratch.hpp"
 
 using namespace deployrun;
 using lock::Carrier;

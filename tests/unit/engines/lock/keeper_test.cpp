@@ -3,7 +3,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <thread>
 
-#include "../sqlite/scratch.hpp"
+#include "../../scratch.hpp"
 #include "lock/call.hpp"
 
 using namespace deployrun;

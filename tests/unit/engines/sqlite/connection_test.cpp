@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <functional>
 
-#include "scratch.hpp"
+#include "../../scratch.hpp"
 #include "sqlite/mutex.hpp"
 
 using namespace deployrun;

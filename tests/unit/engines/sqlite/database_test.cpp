@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "scratch.hpp"
+#include "../../scratch.hpp"
 
 using deployrun::sqlite::Database;
 using deployrun::sqlite::Transaction;

@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "scratch.hpp"
+#include "../../scratch.hpp"
 #include "sqlite/database.hpp"
 
 namespace fs = std::filesystem;
