@@ -10,8 +10,8 @@
 
 using namespace deployrun;
 using namespace deployrun::journal;
-using test::Project;
 using test::open;
+using test::Project;
 using test::wait;
 
 namespace {
