@@ -1,6 +1,7 @@
 --- An app whose services are a Compose file's: a release is a Compose project of its own beside the one before, so that
 --- what an app can do (look, wait, switch, retire, go back) is done as for any app; databases and the like stay in the
---- app's own project. What is Compose's own stands here; one service's way from the old to the new is moving.lua's.
+--- app's own project. What is Compose's own stands here; a service's way from the old to the new is moving.lua's, a
+--- window's is window.lua's.
 
 local app_module = require "deploy.app"
 local back = require "compose.back"
@@ -23,6 +24,7 @@ local task = require "native.task"
 local text = require "native.text"
 local tool_module = require "compose.tool"
 local try = require "deploy.try"
+local window = require "compose.window"
 local yaml = require "native.yaml"
 
 local M = {}
@@ -380,6 +382,7 @@ back.extend(Compose)
 migrating.extend(Compose)
 moving.extend(Compose)
 staying.extend(Compose)
+window.extend(Compose)
 
 M._Compose = Compose
 

@@ -45,7 +45,7 @@ function Moving:_clear(host, role, version, before, sent)
   host.docker:rename(now.id, container.replaced_name(before.containers, old))
 end
 
-local function attach(self, host, id)
+function Moving:_attach(host, id)
   local found = host.docker:inspect(id)
   if not found.networks[self.config.network] then host.docker:connect_network(self.config.network, id) end
 end
@@ -67,7 +67,7 @@ function Moving:_bring_up(host, roles, version, before, sent, pins, alone)
     local now = host.docker:inspect(name)
     local old = before.containers[name]
     local was = old and old.id == now.id and (running(old) or role.one_shot)
-    if role.proxied then attach(self, host, now.id) end
+    if role.proxied then self:_attach(host, now.id) end
     out[role.name] = { id = now.id, name = name, state = was and "running" or "new", route = role.route }
   end
   return out, missing
@@ -85,26 +85,6 @@ function Moving:_explain_up(host, roles, version, err)
     end
   end
   error(err, 0)
-end
-
---- Window mode: makes the new version's containers ahead, so that the window is for starting them alone.
---- @async
---- @param host Host
---- @param version string
---- @param before ComposeLook
---- @param sent table
---- @param pinned table
---- @return { unchanged: boolean }
-function Moving:make(host, version, before, sent, pinned)
-  local names = {}
-  for _, role in ipairs(self.config.roles) do
-    if not self:_clear(host, role, version, before, sent) then names[#names + 1] = role.name end
-  end
-  if #names > 0 then self:_project(before, version, sent, pinned.pins):create(host, names) end
-  for _, role in ipairs(self:proxied(host)) do
-    attach(self, host, host.docker:inspect(container.name(self.config.service, role.name, version)).id)
-  end
-  return { unchanged = #names == 0 }
 end
 
 --- Starts what may stand beside the version before.
@@ -236,14 +216,14 @@ function Moving:_replaced(_, before, started)
   return and_left_out(self, before, pick.replaced(before, self:_roles_that(false), started))
 end
 
-local function stop_all(host, list)
+function Moving:_stop_all(host, list)
   side_by_side(list, "stop", function(one)
     stopping.stop(host, one.facts.id, one.facts.name, one.role.stop_timeout)
     return true
   end)
 end
 
-local function wake_all(self, host, list)
+function Moving:_wake_all(host, list)
   local health = require "deploy.app.health"
   side_by_side(list, "wake", function(one)
     if not stopping.wake(host, one.facts.id, one.role.stop_timeout) then return true end
@@ -275,7 +255,7 @@ function Moving:hand_over(host, version, before, start)
   local leaving = self:_writers(before, start.sent and { roles = self:_kept_as_they_are(made, before, start.sent) }
     or { roles = made })
   for index, one in ipairs(leaving) do names[index] = one.facts.name end
-  stop_all(host, leaving)
+  self:_stop_all(host, leaving)
   local started
   if start.sent then
     started, changed = self:_bring_up(host, roles, version, before, start.sent, start.pinned.pins, true)
@@ -323,89 +303,7 @@ function Moving:unhand_over(host, version, before)
     end
     if old and not try(host.docker.inspect, host.docker, name) then host.docker:rename(old.id, name) end
   end
-  wake_all(self, host, self:_writers(before))
-end
-
---- Whether the version runs already, as it would be shipped, and has the traffic.
-function Moving:_serves(host, before, version, sent)
-  for _, role in ipairs(self.config.roles) do
-    local facts = before.containers[container.name(self.config.service, role.name, version)]
-    local same = facts and (not sent or facts.config == sent.digest and facts.project == sent.project)
-    if not same or not (running(facts) or role.one_shot) then return false end
-  end
-  for _, role in ipairs(self:proxied(host)) do
-    local route = before.routes[role.name]
-    local facts = before.containers[container.name(self.config.service, role.name, version)]
-    if not route or facts.id:sub(1, #route.container) ~= route.container then return false end
-  end
-  return true
-end
-
---- Window mode: every request is answered 503 with the maintenance page from here on, and nothing of the version before
---- runs any more. Where there is nothing to ship, no window is opened.
---- @async
---- @param host Host
---- @param before ComposeLook
---- @param version string
---- @param sent? table  what `send` returned; nil: a kept release
---- @return { unchanged: boolean, note: string? }
-function Moving:open_window(host, before, version, sent)
-  stopping.begin(host)
-  if self:_serves(host, before, version, sent) then return { unchanged = true, note = "it serves already" } end
-  self._opened = self._opened or {}
-  self._opened[host.name] = self._opened[host.name] or task.now()
-  local names = {}
-  for _, role in ipairs(self:proxied(host)) do
-    local route, name = before.routes[role.name], container.route_name(self.config.service, role.name)
-    if route then
-      self.proxy:maintenance(host, name, nil, self:former_target(before, role))
-      report.waiting(host, "the last requests to end", text.parse_duration(role.route.drain_timeout))
-      self.proxy:drain(host, name, { route.container }, role.route)
-      names[#names + 1] = name
-    end
-  end
-  local leaving = self:_writers(before)
-  stop_all(host, leaving)
-  return { unchanged = #names == 0 and #leaving == 0, note = #names > 0 and table.concat(names, ", ") or nil }
-end
-
---- Takes that back: the version before runs and has its traffic.
---- @async
---- @param host Host
---- @param before ComposeLook
-function Moving:unopen_window(host, before)
-  wake_all(self, host, self:_writers(before))
-  App.unswitch(self, host, before)
-  self:_end_maintenance(host, before, true)
-end
-
-function Moving:_end_maintenance(host, before, to)
-  local now = self.proxy:status(host)
-  for _, role in ipairs(self:proxied(host)) do
-    local name, was = container.route_name(self.config.service, role.name), before.routes[role.name]
-    local flowed = not was or was.state == nil or was.state == "running"
-    if flowed and now[name] and now[name].state ~= "running" then
-      self.proxy:resume(host, name, to and self:former_target(before, role))
-    end
-  end
-end
-
---- Window mode: traffic flows to the new version; how long it did not is told.
---- @async
---- @param host Host
---- @param before ComposeLook
---- @return { note: string?, ms: number? }
-function Moving:close_window(host, before)
-  self:_end_maintenance(host, before)
-  local opened = (self._opened or {})[host.name]
-  for _, role in ipairs(self:proxied(host)) do  -- nothing is under way where traffic was: the proxy forgets it
-    local route = before.routes[role.name]
-    local name = container.route_name(self.config.service, role.name)
-    if route then self.proxy:drain(host, name, { route.container }, role.route) end
-  end
-  if not opened then return {} end
-  local ms = math.floor(task.now() - opened + 0.5)
-  return { ms = ms, note = ("the window was open for %s"):format(text.format_duration(ms)) }
+  self:_wake_all(host, self:_writers(before))
 end
 
 --- The undo of a switch. In a window traffic is held; it goes back with the window, once the version before runs.
