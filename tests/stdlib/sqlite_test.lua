@@ -79,17 +79,19 @@ end)
 
 test.it("waits for a lock, and says for how long it waited in vain", function()
   with_database(function(db)
-    local order = {}
+    local order, wanted = {}, false
     local holder = task.spawn(function()
       db:exclusive(function()
         order[#order + 1] = "held"
-        task.sleep(100)
+        while not wanted do task.sleep(1) end
+        task.sleep(50)
         order[#order + 1] = "freed"
       end)
     end, { name = "holder" })
-    task.sleep(30)
+    while #order == 0 do task.sleep(1) end
     local err = test.raises("sqlite.busy", function() db:wait_free { patience = "20ms" } end)
     test.equal(err.waited_ms >= 20, true)
+    wanted = true
     db:wait_free()
     order[#order + 1] = "free"
     task.join(holder)
