@@ -40,12 +40,22 @@ class Screen:
                 return found
             if time.monotonic() > end:
                 raise TimeoutError(f"no {pattern!r} in {self.text!r}")
-            if select.select([self.master], [], [], 1)[0]:
-                try:
-                    self.text += os.read(self.master, 65536).decode(errors="replace")
-                except OSError:
-                    if not re.search(pattern, self.text, re.S):
-                        raise AssertionError(f"ended without {pattern!r}: {self.text!r}") from None
+            if not self._take(1) and not re.search(pattern, self.text, re.S):
+                raise AssertionError(f"ended without {pattern!r}: {self.text!r}")
+
+    def _take(self, seconds):
+        """Waits for output, then takes what there is for a moment: much of it is not searched piece by piece. False at
+        the end."""
+        until = time.monotonic() + 0.1
+        while select.select([self.master], [], [], seconds)[0]:
+            try:
+                self.text += os.read(self.master, 65536).decode(errors="replace")
+            except OSError:
+                return False
+            if time.monotonic() > until:
+                break
+            seconds = 0
+        return True
 
     def end(self):
         code = self.process.wait(60)
