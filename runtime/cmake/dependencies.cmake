@@ -54,21 +54,23 @@ deployrun_library(libcrypto openssl/opensslv.h "crypto" Threads::Threads ${CMAKE
 deployrun_library(libssl openssl/ssl.h "ssl" libcrypto)
 deployrun_library(libssh2 libssh2.h "ssh2" libssl libcrypto libz)
 
-# OpenSSL's ChaCha20-Poly1305 in the place of libssh2's own (fast_cipher.cpp), where libssh2 is an archive and has one.
-# The source is in the archive of a room that stands before libssh2: hence --undefined.
+# OpenSSL's ChaCha20-Poly1305 in the place of libssh2's own (fast_cipher.cpp) and its AES-GCM a packet at a time
+# (fast_gcm.cpp), where libssh2 is an archive that has both. The sources are in the archive of a room that stands before
+# libssh2: hence --undefined.
 function(deployrun_fast_cipher target)
-  set(functions chacha_encrypt_bytes poly1305_auth)
+  set(functions chacha_encrypt_bytes poly1305_auth _libssh2_cipher_crypt)
   set(found "")
   if(libssh2_LIBRARY MATCHES "\\.a$")
-    file(STRINGS ${libssh2_LIBRARY} found REGEX "^(chacha_encrypt_bytes|poly1305_auth)$")
+    file(STRINGS ${libssh2_LIBRARY} found
+         REGEX "^(chacha_encrypt_bytes|poly1305_auth|_libssh2_cipher_crypt|aes128-gcm@openssh.com)$")
     list(REMOVE_DUPLICATES found)
   endif()
   list(LENGTH found count)
-  if(NOT count EQUAL 2)
+  if(NOT count EQUAL 4)
     set_source_files_properties(${CMAKE_CURRENT_SOURCE_DIR}/engines/ssh/fast_cipher.cpp PROPERTIES HEADER_FILE_ONLY ON)
     return()
   endif()
-  target_compile_definitions(${target} INTERFACE DEPLOYRUN_FAST_CIPHER)
+  target_compile_definitions(${target} PUBLIC DEPLOYRUN_FAST_CIPHER)
   foreach(name ${functions})
     target_link_options(${target} INTERFACE LINKER:--wrap=${name} LINKER:--undefined=__wrap_${name})
   endforeach()

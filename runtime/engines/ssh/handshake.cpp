@@ -4,6 +4,7 @@
 
 #include "core/text.hpp"
 #include "ssh/carrier.hpp"
+#include "ssh/fast_gcm.hpp"
 
 namespace deployrun::ssh {
 namespace {
@@ -12,6 +13,8 @@ namespace {
 // carries the markers of strict key exchange and of server-sig-algs.
 constexpr const char* kCiphers =
     "chacha20-poly1305@openssh.com,aes256-gcm@openssh.com,aes128-gcm@openssh.com,aes256-ctr,aes192-ctr,aes128-ctr";
+constexpr const char* kCiphersWhereGcmIsFast =
+    "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com,aes256-ctr,aes192-ctr,aes128-ctr";
 constexpr const char* kMacs = "hmac-sha2-256-etm@openssh.com,hmac-sha2-512-etm@openssh.com,hmac-sha2-256,hmac-sha2-512";
 
 std::string join(const std::vector<std::string>& list) {
@@ -85,8 +88,9 @@ void Handshake::exchange() {
   LIBSSH2_SESSION* raw = transport_->raw();
   libssh2_session_method_pref(raw, LIBSSH2_METHOD_HOSTKEY, types_.c_str());
   libssh2_session_method_pref(raw, LIBSSH2_METHOD_SIGN_ALGO, "rsa-sha2-512,rsa-sha2-256");
+  const char* ciphers = gcm_is_fast() ? kCiphersWhereGcmIsFast : kCiphers;
   for (const int way : {LIBSSH2_METHOD_CRYPT_CS, LIBSSH2_METHOD_CRYPT_SC})
-    libssh2_session_method_pref(raw, way, kCiphers);
+    libssh2_session_method_pref(raw, way, ciphers);
   for (const int way : {LIBSSH2_METHOD_MAC_CS, LIBSSH2_METHOD_MAC_SC}) libssh2_session_method_pref(raw, way, kMacs);
   limit_.start(target_.connect_timeout, [this] {
     finish(core::Error{.kind = "ssh.connect",

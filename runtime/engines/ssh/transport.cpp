@@ -11,6 +11,7 @@
 
 #include "core/text.hpp"
 #include "ssh/carrier.hpp"
+#include "ssh/fast_gcm.hpp"
 #include "ssh/hello.hpp"
 
 namespace deployrun::ssh {
@@ -90,6 +91,7 @@ ssize_t Transport::receive(void* buffer, std::size_t length) {
   const std::size_t count = std::min(length, in_.size() - taken_);
   if (count == 0) return -EAGAIN;
   std::memcpy(buffer, in_.data() + taken_, count);
+  gcm_arrived(buffer, count);
   taken_ += count;
   again_ = true;
   compact(in_, taken_);

@@ -1,0 +1,127 @@
+// libssh2 goes through a packet in place, block after block. With its first block we know the packet's length (4 bytes
+// that are not encrypted) and do all the rest that is there at once; for the calls that follow nothing is left to do.
+// GCM is a stream: where it is cut makes no difference to the bytes or to the tag.
+//
+// Invariant: a call is answered without work only if its bytes are, in order, the very ones that were done ahead. Any
+// other call while some are left fails, and with it the connection: nothing travels unencrypted or is encrypted twice.
+#include "ssh/fast_gcm.hpp"
+
+#ifdef __aarch64__
+#include <sys/auxv.h>
+#endif
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+#ifdef DEPLOYRUN_FAST_CIPHER
+
+namespace {
+
+constexpr int kFirst = 1;
+constexpr int kLast = 2;
+constexpr std::size_t kBlock = 16;
+constexpr std::size_t kLengthField = 4;
+constexpr std::size_t kLongest = 35000;  // MAX_SSH_PACKET_LEN of libssh2, the size of its buffers
+
+/// A packet that is under way with this context.
+struct Packet {
+  const EVP_CIPHER_CTX* context = nullptr;
+  std::size_t left = 0;  // bytes before the tag that nobody has done yet
+  const unsigned char* next = nullptr;
+  const unsigned char* end = nullptr;  // next to end: done ahead, libssh2 has not asked for them yet
+};
+
+struct Arrived {
+  const unsigned char* begin = nullptr;
+  const unsigned char* end = nullptr;
+};
+
+thread_local Arrived arrived;
+
+/// A place for each context, or one that several take turns with: who finds another's packet there goes block by block
+/// until its own next packet begins.
+Packet& packet_of(const EVP_CIPHER_CTX* context) {
+  static thread_local std::array<Packet, 256> packets;
+  return packets[(reinterpret_cast<std::uintptr_t>(context) >> 4U) % packets.size()];
+}
+
+/// How many bytes from `at` on have arrived. Less than a block may have been moved to the buffer's start before.
+std::size_t here(const unsigned char* at) {
+  const auto place = reinterpret_cast<std::uintptr_t>(at);
+  const auto begin = reinterpret_cast<std::uintptr_t>(arrived.begin);
+  const auto end = reinterpret_cast<std::uintptr_t>(arrived.end);
+  return place + kBlock > begin && place < end ? end - place : 0;
+}
+
+std::size_t length_of(const unsigned char* block) {
+  std::size_t length = 0;
+  for (std::size_t i = 0; i < kLengthField; ++i) length = (length << 8U) | block[i];
+  return length;
+}
+
+}  // namespace
+
+int __wrap__libssh2_cipher_crypt(EVP_CIPHER_CTX** context, LibsshCipher cipher, int encrypt, unsigned char* block,
+                                 std::size_t size, int place) {
+  if (cipher != &EVP_aes_128_gcm && cipher != &EVP_aes_256_gcm) {
+    return __real__libssh2_cipher_crypt(context, cipher, encrypt, block, size, place);
+  }
+  Packet& packet = packet_of(*context);
+  const bool first = (place & kFirst) != 0;
+  if (!first && packet.context == *context && packet.next != packet.end) {
+    if (place != 0 || block != packet.next || size > static_cast<std::size_t>(packet.end - packet.next)) return 1;
+    packet.next += size;
+    return 0;
+  }
+  if (__real__libssh2_cipher_crypt(context, cipher, encrypt, block, size, place) != 0) return 1;
+  if (first) {
+    const std::size_t length = length_of(block);
+    packet = {.context = *context};
+    if (size == kBlock && length >= kBlock && length + kLengthField <= kLongest) {
+      packet.left = length + kLengthField - kBlock;
+    }
+  } else if (packet.context == *context) {
+    packet.left -= std::min(packet.left, size);
+  }
+  if (packet.context != *context || (place & kLast) != 0) return 0;
+  unsigned char* from = block + size;
+  // What came from the network is gone through in whole blocks, and its last one together with the tag.
+  const std::size_t ahead = encrypt != 0 ? packet.left : std::min(packet.left, here(from)) / kBlock * kBlock;
+  if (ahead == 0) return 0;
+  if (EVP_Cipher(*context, from, from, static_cast<unsigned>(ahead)) != static_cast<int>(ahead)) return 1;
+  packet.left -= ahead;
+  packet.next = from;
+  packet.end = from + ahead;
+  return 0;
+}
+
+namespace deployrun::ssh {
+
+void gcm_arrived(const void* bytes, std::size_t size) noexcept {
+  const auto* begin = static_cast<const unsigned char*>(bytes);
+  arrived = {begin, begin + size};
+}
+
+bool gcm_is_fast() noexcept {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("aes") != 0 && __builtin_cpu_supports("pclmul") != 0;
+#elif defined(__aarch64__)
+  return (::getauxval(AT_HWCAP) & HWCAP_AES) != 0 && (::getauxval(AT_HWCAP) & HWCAP_PMULL) != 0;
+#else
+  return false;
+#endif
+}
+
+}  // namespace deployrun::ssh
+
+#else
+
+namespace deployrun::ssh {
+
+void gcm_arrived(const void*, std::size_t) noexcept {}
+bool gcm_is_fast() noexcept { return false; }
+
+}  // namespace deployrun::ssh
+
+#endif
