@@ -7,20 +7,19 @@
 namespace deployrun::ssh {
 namespace {
 
-/// $1 path, $2 pattern of the temporary folder beside it, $3 folder to make or "", $4 owner or "", $5 "replace" or "",
-/// $6 how many entries were sent. Without `replace` the top folders' entries are moved into the one that is there by
-/// `cp -a`, which replaces file by file. GNU's tar takes 64 KiB at a time instead of 10, which halves its time; others
-/// ignore the variable.
-constexpr const char* kUnpack = R"sh(need tar mktemp mkdir find tr wc chmod mv rm cp
+/// $1 path, $2 pattern of the temporary folder beside it, $3 folder to make or "", $4 owner or "", $5 "replace" or "".
+/// The archive holds the tree as `new` and ends in the mark `all`: tar is content with one that was cut off between two
+/// members. Without `replace` the top folders' entries are moved into the one that is there by `cp -a`, which replaces
+/// file by file. GNU's tar takes 64 KiB at a time instead of 10, which halves its time; others ignore the variable.
+constexpr const char* kUnpack = R"sh(need tar mktemp mkdir chmod mv rm cp
 umask 022
 if [ -n "$3" ]; then mkdir -p "$3" || exit 98; fi
 [ ! -e "$1" ] || [ -d "$1" ] || exit 93
 t=$(mktemp -d "$2") || exit 98
 trap 'rm -rf "$t"' EXIT
 trap 'exit 143' HUP INT TERM PIPE
-mkdir "$t/new" || exit 98
-TAR_OPTIONS="${TAR_OPTIONS:+$TAR_OPTIONS }-b128" tar -xpof - -C "$t/new" || exit 98
-[ "$(find "$t/new" | tr -dc '\n' | wc -c)" -ge "$(($6 + 1))" ] || exit 97
+TAR_OPTIONS="${TAR_OPTIONS:+$TAR_OPTIONS }-b128" tar -xpof - -C "$t" || exit 98
+[ -f "$t/all" ] || exit 97
 if [ -n "$4" ]; then chown -hR "$4" "$t/new" || exit 98; fi
 if [ -n "$5" ] || [ ! -d "$1" ]; then
   if [ -d "$1" ] && [ ! -L "$1" ]; then
@@ -61,11 +60,10 @@ void FolderUpload::send(Tree tree) {
   const std::string folder = folder_of(path_);
   progress_.begin(tree.bytes);
   ExecOptions exec;
-  exec.command.argv =
-      script(std::string(kNeedFunction) + kUnpack,
-             {path_, (folder == "/" ? "" : folder) + "/.deployrun.XXXXXXXXXX", options_.make_parents ? folder : "",
-              options_.owner, options_.replace ? "replace" : "", std::to_string(tree.entries.size())});
-  auto source = std::make_unique<TarSource>(session_->loop(), std::move(tree));
+  exec.command.argv = script(std::string(kNeedFunction) + kUnpack,
+                             {path_, (folder == "/" ? "" : folder) + "/.deployrun.XXXXXXXXXX",
+                              options_.make_parents ? folder : "", options_.owner, options_.replace ? "replace" : ""});
+  auto source = std::make_unique<TarSource>(session_->loop(), std::move(tree), TarPlace{.below = "new", .mark = "all"});
   source->on_bytes = [this](std::uint64_t bytes) { progress_.add(bytes); };
   exec.input_stream = std::move(source);
   exec_ = std::make_unique<Exec>(session_, std::move(exec));

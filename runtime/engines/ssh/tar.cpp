@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <filesystem>
+#include <utility>
 
 #include "core/tar.hpp"
 
@@ -80,10 +82,10 @@ core::Result<Tree> read_tree(const std::string& folder) {
   return tree;
 }
 
-std::string tar_header(const TreeEntry& entry) {
+std::string tar_header(const TreeEntry& entry, const std::string& below) {
   const bool folder = entry.type == TreeEntry::Type::folder;
   // Owners stay at home: everything becomes the receiving account's.
-  return core::tar_header({.name = "./" + entry.name + (folder ? "/" : ""),
+  return core::tar_header({.name = "./" + (below.empty() ? "" : below + "/") + entry.name + (folder ? "/" : ""),
                            .type = folder                                   ? '5'
                                    : entry.type == TreeEntry::Type::symlink ? '2'
                                                                             : '0',
@@ -103,8 +105,19 @@ core::Result<core::Unit> TarWriter::begin(const TreeEntry& entry, std::string& o
     if (!S_ISREG(status.st_mode)) return file_error(path, "it is no file any more");
     left_ = now.size = static_cast<std::uint64_t>(status.st_size);
   }
-  out += tar_header(now);
+  out += tar_header(now, place_.below);
   return core::Unit{};
+}
+
+void TarWriter::first(std::string& out) const {
+  if (place_.below.empty()) return;
+  out +=
+      tar_header({.name = place_.below, .type = TreeEntry::Type::folder, .mode = 0755, .modified = std::time(nullptr)});
+}
+
+void TarWriter::last(std::string& out) const {
+  if (!place_.mark.empty()) out += tar_header({.name = place_.mark, .mode = 0600, .modified = std::time(nullptr)});
+  out += core::tar_end();
 }
 
 core::Result<core::Unit> TarWriter::copy(std::string& out) {
@@ -131,13 +144,14 @@ core::Result<core::Unit> TarWriter::copy(std::string& out) {
 
 core::Result<std::string> TarWriter::next() {
   std::string out;
+  if (!std::exchange(begun_, true)) first(out);
   while (out.size() < kPiece && !ended_) {
     if (left_ > 0) {
       if (auto copied = copy(out); !copied) return copied.error();
     } else if (at_ < tree_.entries.size()) {
       if (auto begun = begin(tree_.entries[at_++], out); !begun) return begun.error();
     } else {
-      out += core::tar_end();
+      last(out);
       ended_ = true;
     }
   }

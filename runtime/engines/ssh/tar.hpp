@@ -36,12 +36,18 @@ inline constexpr std::size_t kTreeEntriesLimit = 1'000'000;
 /// something that is no file, folder or symlink.
 core::Result<Tree> read_tree(const std::string& folder);
 
-/// One header block, with a pax header before it where it takes one.
-std::string tar_header(const TreeEntry& entry);
+/// One header block, with a pax header before it where it takes one. `below`: a folder that the entry is put in.
+std::string tar_header(const TreeEntry& entry, const std::string& below = {});
+
+/// Where a tree is put in the archive's place.
+struct TarPlace {
+  std::string below;  ///< a folder, made by the archive; empty: the place itself
+  std::string mark;   ///< an empty file, the last member: where it is, everything arrived; empty: none
+};
 
 class TarWriter {
  public:
-  explicit TarWriter(Tree tree) : tree_(std::move(tree)) {}
+  explicit TarWriter(Tree tree, TarPlace place = {}) : tree_(std::move(tree)), place_(std::move(place)) {}
   /// The next bytes, some 512 KiB; empty at the end. Kind `ssh.file`.
   core::Result<std::string> next();
   const Tree& tree() const noexcept { return tree_; }
@@ -52,11 +58,16 @@ class TarWriter {
   core::Result<core::Unit> begin(const TreeEntry& entry, std::string& out);
   core::Result<core::Unit> copy(std::string& out);
 
+  void first(std::string& out) const;
+  void last(std::string& out) const;
+
   Tree tree_;
+  TarPlace place_;
   std::size_t at_ = 0;
   Descriptor file_;  // the entry before at_, while `left_` of it is to be sent
   std::uint64_t left_ = 0;
   std::uint64_t bytes_ = 0;
+  bool begun_ = false;
   bool ended_ = false;
 };
 

@@ -14,7 +14,8 @@ namespace deployrun::ssh {
 /// The writer works on the pool, one piece ahead of whoever reads.
 class TarSource final : public core::Stream {
  public:
-  TarSource(core::Loop& loop, Tree tree) : loop_(loop), writer_(std::make_shared<TarWriter>(std::move(tree))) {}
+  TarSource(core::Loop& loop, Tree tree, TarPlace place = {})
+      : loop_(loop), writer_(std::make_shared<TarWriter>(std::move(tree), std::move(place))) {}
 
   void read(Read done) override {
     job_ = std::make_unique<core::PoolJob<std::string>>(loop_, [writer = writer_] { return writer->next(); });

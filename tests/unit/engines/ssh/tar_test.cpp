@@ -7,6 +7,9 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <vector>
+
+#include "core/tar.hpp"
 
 using namespace deployrun;
 using ssh::TreeEntry;
@@ -31,10 +34,10 @@ std::string slurp(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-std::string whole(const std::string& folder) {
+std::string whole(const std::string& folder, ssh::TarPlace place = {}) {
   auto tree = ssh::read_tree(folder);
   REQUIRE(tree.ok());
-  ssh::TarWriter writer(std::move(tree).value());
+  ssh::TarWriter writer(std::move(tree).value(), std::move(place));
   std::string all;
   while (true) {
     auto piece = writer.next();
@@ -82,6 +85,18 @@ TEST_CASE("a header is a block, or a pax header and a block") {
   CHECK(large.find("20 size=17179869184\n") == 512);
   entry.name = std::string(99, 'n');
   CHECK(ssh::tar_header(entry).find("./" + std::string(99, 'n') + "\n") != std::string::npos);
+}
+
+TEST_CASE("a tree can be put in a folder that the archive makes, and a mark be its last member") {
+  const Folder from;
+  spill(from.path + "/a", "1");
+  fs::create_directories(from.path + "/" + std::string(120, 'd'));
+  std::vector<std::string> names;
+  core::TarReader reader(
+      {.member = [&names](const core::TarMember& member, std::string_view) { names.push_back(member.name); }}, "test");
+  REQUIRE(reader.feed(whole(from.path, {.below = "new", .mark = "all"})).ok());
+  CHECK(reader.complete());
+  CHECK(names == std::vector<std::string>{"./new/", "./new/a", "./new/" + std::string(120, 'd') + "/", "./all"});
 }
 
 TEST_CASE("what cannot travel is refused before anything does") {
