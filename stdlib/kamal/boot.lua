@@ -24,6 +24,7 @@ local M = {}
 
 local STOP = "10s"         -- the engine's own limit
 local PROXY_GRACE = 60000  -- ms beyond what a command of the proxy may wait for
+local START_BEGINS = 20    -- ms after which an engine has begun with a start it was told
 
 local function short(id) return id:sub(1, 12) end
 
@@ -125,28 +126,38 @@ local function make(host, role, version, before, spec)
   return host.docker:create(spec).id, true
 end
 
---- Starts a container, and has the proxy's command for its traffic known to the engine meanwhile.
---- @return PreparedCommand?
+--- Starts a container, and has the proxy's command for its traffic known to the engine meanwhile. Its address too: an
+--- inspection that comes while a container starts is answered as soon as it has.
+--- @return { command?: PreparedCommand, ip?: string }
 local function wake(project, host, role, id, version)
   if not role.proxy then
     host.docker:start(id)
-    return nil
+    return {}
   end
   local argv = deploy_argv(project, role, id, version)
-  return side_by_side({
+  local known = {}
+  side_by_side({
     function() host.docker:start(id) end,
-    function() return prepared.command(host.docker, naming.PROXY_CONTAINER, argv) end,
-  }, "start", function(fn) return fn() end)[2]
+    function() known.command = prepared.command(host.docker, naming.PROXY_CONTAINER, argv) end,
+    function()
+      if door.is_kept() then return end
+      task.sleep(START_BEGINS)
+      local ok, ip = pcall(readiness.address, host, id)
+      known.ip = ok and ip or nil
+    end,
+  }, "start", function(fn) fn() end)
+  return known
 end
 
 --- Makes and starts the container of a version, beside its env file, which only people read: the engine is told what is
---- in it. Returns its ID and name, whether it is new, and the proxy's command.
+--- in it. Returns its ID and name, whether it is new, and what was learned while it started.
 local function create(project, host, role, version, before)
   local file, secrets = env_file(project, role, host)
   local run = containers.app(project.config, role, host.name, { version = version,
     hostname = naming.hostname(host.name, random(host, role, version)) })
   local spec = project:spec(host, run, file, secrets)
-  local id, is_new, ahead
+  local id, is_new
+  local known = {}
   side_by_side({
     function()
       host:write(naming.role_env(project.config, role), file == "\n" and file or secret.value("env file", file),
@@ -154,10 +165,10 @@ local function create(project, host, role, version, before)
     end,
     function()
       id, is_new = make(host, role, version, before, spec)
-      if is_new then ahead = wake(project, host, role, id, version) end
+      if is_new then known = wake(project, host, role, id, version) end
     end,
   }, "boot", function(fn) fn() end)
-  return id, naming.container(project.config, role, version), is_new, ahead
+  return id, naming.container(project.config, role, version), is_new, known
 end
 
 --- The proxy's service still points elsewhere, or not at all.
@@ -178,24 +189,24 @@ function M.boot(project, host, role, given)
   stopping.begin(host)
   local version, before = given.version, given.look.roles[role.name]
   local old = before.current
-  local id, name, is_new, ahead
+  local id, name, is_new, known
   if given.retained then
     for _, one in ipairs(before.containers) do
       if one.version == version then id, name = one.id, one.name break end
     end
-    ahead = wake(project, host, role, id, version)
+    known = wake(project, host, role, id, version)
     if old and old.id == id then return { id = id, name = name, unchanged = true, note = name .. " serves already" } end
   else
-    id, name, is_new, ahead = create(project, host, role, version, before)
+    id, name, is_new, known = create(project, host, role, version, before)
   end
   audit.record(project, host, "Booted app version " .. version, role)
   local ok, refusal
   if role.proxy then
     -- One that an interrupted attempt has made may have the traffic already.
     if given.retained or is_new or needs_switch(project, role, id, { routes = current.routes(host) }) then
-      readiness.answers(project, host, role, { id = id, name = name })
+      readiness.answers(project, host, role, { id = id, name = name, ip = known.ip })
       report.waiting(host, ("%s to be healthy"):format(name), project.config.deploy_timeout * 1000)
-      ok, refusal = pcall(M.proxy, project, host, deploy_argv(project, role, id, version), ahead)
+      ok, refusal = pcall(M.proxy, project, host, deploy_argv(project, role, id, version), known.command)
     else
       ok = true
     end

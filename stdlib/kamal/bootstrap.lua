@@ -11,7 +11,7 @@ local M = {}
 
 local SCRIPT = "https://get.docker.com"
 local LIMIT = "15m"
-local READY = 30000  -- ms until an engine that was installed a moment ago answers
+local READY = 90000  -- ms until an engine that was installed a moment ago answers
 
 -- Whether it is there, who logs in, whether that is root or may become it, whether it is in the engine's group.
 local LOOK = [[

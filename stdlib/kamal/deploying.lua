@@ -168,7 +168,8 @@ local function clean_files(run, project, given)
   end })
 end
 
---- Boots the version everywhere, with what belongs to it.
+--- Boots the version everywhere, with what belongs to it. `given.leftovers`: to be filled with what a prune right
+--- after it wants to know, by host.
 local function boot_app(run, project, given)
   local boot_all = given.boot or batches.boot
   prepare_files(run, project, given)
@@ -179,7 +180,12 @@ local function boot_app(run, project, given)
     run = function(host)
       local image = naming.image(project.config, given.version)
       audit.record(project, host, ("Tagging %s as the latest image"):format(image))
-      local ok, err = pcall(host.docker.tag_image, host.docker, image, latest)
+      local ok, err
+      side_by_side({
+        function() ok, err = pcall(host.docker.tag_image, host.docker, image, latest) end,
+        -- No name that the tag gives or takes is one that is pruned.
+        function() if given.leftovers then given.leftovers[host] = prune.look(project, host) end end,
+      }, "tag", function(fn) fn() end)
       if ok then return nil end
       if fail.normal(err).kind ~= "docker.not_found" then error(err, 0) end
       return { unchanged = true }
@@ -216,11 +222,12 @@ end
 --- @async
 --- @param run Run
 --- @param project KamalProject
-function M.prune(run, project)
+--- @param leftovers? table<Host, KamalLeftovers>  of hosts that were looked at a moment ago
+function M.prune(run, project, leftovers)
   run:step("prune old containers and images", {
     on = project.hosts, final = true,
     run = function(host)
-      local removed, images = prune.all(project, host, project.config.retain_containers)
+      local removed, images = prune.all(project, host, project.config.retain_containers, (leftovers or {})[host])
       return { unchanged = #removed + #images == 0, note = ("%d containers, %d images"):format(#removed, #images) }
     end,
   })
@@ -273,8 +280,9 @@ function M.deploy(run, project, kind)
     end
     stop_stale(run, project, seen)
     migrating.run(run, project, version)
-    boot_app(run, project, { version = version, seen = seen, checks = after })
-    if kind ~= "redeploy" then M.prune(run, project) end
+    local leftovers = kind ~= "redeploy" and not after and {} or nil
+    boot_app(run, project, { version = version, seen = seen, checks = after, leftovers = leftovers })
+    if kind ~= "redeploy" then M.prune(run, project, leftovers) end
   end, naming.image(project.config, version))
   post_deploy(run, project, began)
 end

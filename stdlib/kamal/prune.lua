@@ -72,21 +72,36 @@ function M.images(project, host)
   return remove_unused(docker, {}, unused(project, list_images(project, docker), listed, {}))
 end
 
---- Both, with one look at what there is.
+--- @class KamalLeftovers
+--- @field listed table[]  all containers of the server
+--- @field images table[]  the app's
+
+--- What there is, for `all`.
+--- @async
+--- @param project KamalProject
+--- @param host Host
+--- @return KamalLeftovers
+function M.look(project, host)
+  local docker = host.docker
+  local found = side_by_side({
+    function() return docker:list { all = true } end, function() return list_images(project, docker) end,
+  }, "look", function(fn) return fn() end)
+  return { listed = found[1], images = found[2] }
+end
+
+--- Both.
 --- @async
 --- @param project KamalProject
 --- @param host Host
 --- @param retain integer
+--- @param there? KamalLeftovers  where somebody has looked a moment ago
 --- @return string[] containers  that were removed
 --- @return string[] images
-function M.all(project, host, retain)
-  local docker, listed, images = host.docker, nil, nil
-  side_by_side({
-    function() listed = docker:list { all = true } end, function() images = list_images(project, docker) end,
-  }, "look", function(fn) fn() end)
-  local going = surplus(project, listed, retain)
+function M.all(project, host, retain, there)
+  there = there or M.look(project, host)
+  local going = surplus(project, there.listed, retain)
   audit.record(project, host, { "Pruned containers", "Pruned images" })
-  return names_of(going), remove_unused(docker, going, unused(project, images, listed, going))
+  return names_of(going), remove_unused(host.docker, going, unused(project, there.images, there.listed, going))
 end
 
 return M

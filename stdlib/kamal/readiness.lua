@@ -71,18 +71,28 @@ local function check_of(project, role)
     deadline = ("%.0fs"):format(project.config.deploy_timeout) }
 end
 
+--- A container's address in Kamal's network; nil: none yet, or nobody can ask it there.
+--- @async
+--- @param host Host
+--- @param id string
+--- @return string?
+function M.address(host, id)
+  if host.docker.rootless then return nil end
+  local attached = host.docker:inspect(id).networks[naming.NETWORK]
+  return attached and attached.ip ~= "" and attached.ip or nil
+end
+
 --- Asks the container once from its server's network. Its address there, nil where it cannot be asked: a server may
 --- forbid what that takes; and whether it has answered.
-local function ask_once(host, id, check)
-  if host.docker.rootless then return nil, false end
-  local attached = host.docker:inspect(id).networks[naming.NETWORK]
-  if not attached or attached.ip == "" then return nil, false end
-  local ip = attached.ip:find(":", 1, true) and "[" .. attached.ip .. "]" or attached.ip
+local function ask_once(host, container, check)
+  local address = container.ip or M.address(host, container.id)
+  if not address then return nil, false end
+  local ip = address:find(":", 1, true) and "[" .. address .. "]" or address
   local ok, reply = pcall(host.probe, host, ("http://%s:%d%s"):format(ip, check.port, check.path), "2xx",
     { timeout = check.timeout, headers = { Connection = "close" } })
   if task.cancellation() then error(task.cancellation(), 0) end
-  if ok then return attached.ip, reply.ok end
-  return not fail.comes_from(fail.normal(reply), "ssh.forwarding_refused") and attached.ip or nil, false
+  if ok then return address, reply.ok end
+  return not fail.comes_from(fail.normal(reply), "ssh.forwarding_refused") and address or nil, false
 end
 
 --- Waits until a container answers as kamal-proxy wants it to, so that the proxy's first question, whose next one is a
@@ -92,11 +102,11 @@ end
 --- @param project KamalProject
 --- @param host Host
 --- @param role KamalRole
---- @param container { id: string, name: string }
+--- @param container { id: string, name: string, ip?: string }  ip: its address, where it is known
 function M.answers(project, host, role, container)
   if door.is_kept() then return end
   local check = check_of(project, role)
-  local ip, answered = ask_once(host, container.id, check)
+  local ip, answered = ask_once(host, container, check)
   if answered or not ip then return end
   local asked = { id = container.id, name = container.name, ip = ip }
   local ok, err = pcall(health.wait_ready, host, asked, { health = check, settle = "0s" }, naming.NETWORK, "woken")
