@@ -30,7 +30,7 @@ def _run(lab, rtts, pairs, product_call, peers):
         folder = lab.scratch()
         contestants = {PRODUCT: _product(lab, route, folder, product_call)}
         for name, argv in peers(route.config, folder, rtt).items():
-            if shutil.which(argv[0]):
+            if shutil.which(name.split()[0]):
                 contestants[name] = lambda a=argv: run(a, env=environment(lab))
         print(f"-- round trip time {rtt} ms")
         report(take_turns(contestants, pairs))

@@ -206,6 +206,12 @@ class Site:
         result = self.settle("abort" if code == 5 else mode, timeout=300)
         if result.code == 2 and "already being undone" in result.out:  # it came as far as that before it was killed
             result = self.settle("abort", timeout=300)
+        if code == -signal.SIGKILL and result.code == 2:  # it was over before it was killed
+            if {serving(host) for host in self.hosts} == {f"{SERVICE}-web-{self.next}"}:
+                self.assert_after((context, result))
+            else:
+                self.assert_before(before, (context, result))
+            return "nothing to settle"
         assert result.code == 0, (context, result)
         state = self.last_run()[1]
         if state == "aborted":
@@ -264,7 +270,8 @@ class Watch:
     def kill_at_failure(self, seconds):
         """kill -9 once a task has failed, unless the run ends without that."""
         self.wait_for("a failure or the end", lambda event: event["type"] == "run.finished" or event.get("error"), seconds)
-        if self.program.process.poll() is None:
+        over = any(event["type"] == "run.finished" for _, event in self.events)
+        if not over and self.program.process.poll() is None:
             self.program.signal(signal.SIGKILL)
 
     def end(self, seconds):

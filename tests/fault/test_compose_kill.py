@@ -9,7 +9,7 @@ import sqlite3
 from contextlib import closing
 
 from faultkit import FULL, Lab  # first: it makes the lab's modules known
-from labkit import wait_until
+from labkit import processes, wait_until
 from prodkit import assert_same, assert_serving
 from test_compose import versions, whole
 
@@ -124,13 +124,8 @@ def test_what_an_interrupted_up_left_is_repaired():
 
 def _compose_runs(host):
     """Whether a `docker compose` runs on a server."""
-    for path in (host.machine.root / "proc").glob("[0-9]*/cmdline"):
-        try:
-            if b"--project-directory" in path.read_bytes().split(b"\0"):
-                return True
-        except OSError:
-            continue  # ended meanwhile
-    return False
+    lines = processes.command_lines(host.machine.root / "proc").values()
+    return any(b"--project-directory" in line.split(b"\0") for line in lines)
 
 
 def _called_off(number):

@@ -10,8 +10,8 @@ from labkit.needs import Skip, find
 from mirror import Mirror
 from prodkit import serving, summary_line
 
-DEADLINE = 3  # seconds
-SLACK = 4     # for a busy machine; 1 on an idle one
+DEADLINE = 6  # seconds
+SLACK = 20    # for a busy machine; 1 on an idle one
 
 HEAD = r"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
 # What a connection gets.

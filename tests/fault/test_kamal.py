@@ -193,7 +193,7 @@ def test_a_stop_that_nobody_waits_for_is_taken_back_too():
         program = site.project.start(*site.words())
         wait_until(lambda: _is_told_to_end(host, pid), 60, "the stop of the old container")
         program.signal(signal.SIGKILL)
-        program.wait(30)
+        program.wait(60)
         settled = site.project.run("--abort")
         assert settled.code == 0, settled
         wait_until(lambda: host.engine.get(f"/containers/{name}/json")["State"]["Pid"] != pid, 60, "the end of the stop")

@@ -140,8 +140,9 @@ def test_a_writer_that_cannot_be_held():
         site.push("r2")
         path = site.data / "app.sqlite3"
         script = (f"import sqlite3,time; d = sqlite3.connect('{path}'); d.execute('select 1 from note').fetchone(); "
-                  "time.sleep(99)")
+                  "print('open', flush=True); time.sleep(600)")
         lab.hosts[0].machine.start("shell", ["python3", "-c", script])
+        wait_until(lambda: "open" in lab.hosts[0].machine.log("shell"), 60, "the writer")
         with site.writers():
             site.deploy_bad("r2", code=1, says=["migrate.writer", "python3 -c"])
             site.expect_old("somebody else writes")
@@ -184,7 +185,7 @@ def test_kill_at_each_sub_step():
                 result = site.settle(mode)
                 site.story.append(str(result))
                 assert result.code == 0, (fault, mode, site.story[-2:])
-                wait_until(lambda: not agents(site), 30, "the end of the agents")
+                wait_until(lambda: not agents(site), 60, "the end of the agents")
                 late = "too late to undo" in result.out + result.err
                 if mode == "resume" or late:
                     number += 1
@@ -204,15 +205,15 @@ def test_a_hold_that_is_called_off_turns_nobody_away():
         site.push("r2")
         for mode in ("undo", "abort", "resume"):
             with site.writers(), ThreadPoolExecutor() as pool:
-                slow = pool.submit(lambda: urlopen(f"{site.host.url}/slow?ms=9000", timeout=60).status)
+                slow = pool.submit(lambda: urlopen(f"{site.host.url}/slow?ms=20000", timeout=120).status)
                 program = site.start("deploy", "--version", "r2")
-                wait_until(lambda: site.proxy_state() == "paused", 30, "the pause")
+                wait_until(lambda: site.proxy_state() == "paused", 60, "the pause")
                 program.signal(signal.SIGINT if mode == "undo" else signal.SIGKILL)
                 result = program.wait(60) if mode == "undo" else (program.wait(), site.settle(mode))[1]
                 assert result.code == (130 if mode == "undo" else 0), (mode, result)
                 site.story.append(f"--- {mode}: {result}")
                 assert mode == "resume" or not slow.done(), (mode, site.story[-1])
-                assert slow.result(30) == 200
+                assert slow.result(60) == 200
                 if mode == "resume":
                     site.shipped("r2", "r2")
                 else:
@@ -241,7 +242,7 @@ def _kill_inside(site, tag, mode):
     result = site.settle(mode)
     site.story.append(f"--- killed inside {tag}, {mode}: {result}")
     assert result.code == 0, result
-    wait_until(lambda: not agents(site), 30, "the end of the agents")
+    wait_until(lambda: not agents(site), 60, "the end of the agents")
 
 
 def test_kill_inside_a_migration():
@@ -251,7 +252,7 @@ def test_kill_inside_a_migration():
             lab.hosts[0].reset()
             site = Site(lab)
             site.push("r2", "hangs", MIGRATE_FAULT="hang")
-            site.push("r2", "slow", MIGRATE_FAULT="slow", SLOW_MS="1500")
+            site.push("r2", "slow", MIGRATE_FAULT="slow", SLOW_MS="6000")
             place(site, where, "hang")
             with site.writers():
                 _kill_inside(site, "hangs", "abort")
@@ -265,7 +266,7 @@ def place(site, where, fault):
     """The migration at another place: the same program, with the environment of its version."""
     if where == "image":
         return
-    words = {"VERSION": "r2", "MIGRATE_FAULT": fault, "SLOW_MS": "1500"}
+    words = {"VERSION": "r2", "MIGRATE_FAULT": fault, "SLOW_MS": "6000"}
     options = {"where": f'"{where}"'}
     if where == "host":
         program = site.host.machine.root / "usr/local/bin/notes"

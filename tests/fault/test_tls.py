@@ -156,6 +156,6 @@ def test_names_that_nobody_resolves():
             got = _ask(folder, call, before)
             assert got["kind"] == "http.unhealthy", got
             waited = int(re.search(r"\[(\d+) ms\]", got["message"])[1])
-            assert 1500 <= waited <= 4000, got
+            assert 1500 <= waited <= 20000, got
             told.append(f"{resolver}: {got}")
         return "\n".join(told)

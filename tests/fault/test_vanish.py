@@ -78,7 +78,7 @@ class Primary:
 
     def wait_for_the_last_word(self):
         """What the killed process had sent may be on its way: its agent ends with the connection."""
-        wait_until(lambda: self.machine.run(["pgrep", "-f", "[.]deployrun/agent-"], check=False).returncode == 1, 20,
+        wait_until(lambda: self.machine.run(["pgrep", "-f", "[.]deployrun/agent-"], check=False).returncode == 1, 60,
                    "the end of the agent")
 
     def last_run(self):

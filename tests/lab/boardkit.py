@@ -17,7 +17,7 @@ cd /app
 if [ "$INIT_ON_IMPORT" != 1 ]; then
   /bin/deployrun-agent once --db /data/app.sqlite3 --key schema-1 --timeout 60s -- /usr/bin/flask init-db
 fi
-exec /usr/bin/gunicorn --workers 8 --bind 0.0.0.0:8000 app:app
+exec /usr/bin/gunicorn --timeout 600 --workers 8 --bind 0.0.0.0:8000 app:app
 """
 
 

@@ -44,7 +44,7 @@ class Browser:
 
     def __exit__(self, *_):
         self._process.kill()
-        self._process.wait(20)
+        self._process.wait(60)
         os.close(self._to)
         os.close(self._from)
 

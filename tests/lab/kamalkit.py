@@ -258,4 +258,4 @@ def version_at(host):
 
 
 def serves(host, version):
-    wait_until(lambda: version in (version_at(host) or ""), 30, f"{version} at {host.name}")
+    wait_until(lambda: version in (version_at(host) or ""), 60, f"{version} at {host.name}")

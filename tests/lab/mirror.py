@@ -8,6 +8,7 @@ import dataclasses
 from labkit import registry, wait_until
 from labkit.images import BROKEN, app_images
 from labkit.registry import Registry
+from labkit.wait import START
 
 PORT = 5050
 
@@ -23,7 +24,7 @@ class Mirror:
         config.write_text(registry.configuration("/var/lib/mirror", f"{host.address}:{PORT}"))
         host.machine.start("mirror", ["docker-registry", "serve", "/etc/mirror.yml"])
         self._registry = Registry(f"{host.address}:{PORT}")
-        wait_until(self._registry.answers, 10, f"{host.name}: its own registry")
+        wait_until(self._registry.answers, START, f"{host.name}: its own registry")
         self._layers = {}
 
     def offer(self, kind, tag):

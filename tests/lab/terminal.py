@@ -31,7 +31,7 @@ class Terminal:
             ["setpriv", "--pdeathsig", "KILL", "tmux", "-D", "-f", "/dev/null", "-S", str(self._socket)],
             cwd=cwd, env=settings, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            wait_until(self._socket.exists, 30, "tmux")
+            wait_until(self._socket.exists, 60, "tmux")
             self._tmux("new-session", "-d", "-c", cwd, "-x", columns, "-y", rows, "sh", "-c", command)
         except BaseException:
             self.__exit__()

@@ -14,7 +14,7 @@ accessories:
     port: 80
     volumes: ["search-data:/index"]
     env: {{ clear: {{ {env} }}, secret: [SEARCH_KEY] }}
-    health: {{ path: /up, deadline: 4s, settle: 50ms }}
+    health: {{ path: /up, deadline: 10s, settle: 50ms }}
     stop_timeout: 2s
 """
 

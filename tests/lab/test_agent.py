@@ -47,7 +47,7 @@ def test_delivery_to_a_plain_user():
         agent = folder / name
         assert agent.stat().st_mode & 0o7777 == 0o700 and folder.stat().st_mode & 0o7777 == 0o700
         assert agent.read_bytes() == AGENT.read_bytes() and agent.stat().st_uid != 0
-        wait_until(lambda: not agents(host), 10, "the agent's end")
+        wait_until(lambda: not agents(host), 60, "the agent's end")
 
         # Another content under its name never runs; an agent of another version that nobody used for a day goes.
         agent.write_text("#!/bin/sh\ntouch /tmp/was-run\n")
@@ -101,7 +101,7 @@ HOLDS = f"""
 def start_holding(lab, host):
     folder = recipe(lab, host, HOLDS, user="deploy")
     program = lab.start_deployrun(["test.lua"], cwd=folder)
-    wait_until(lambda: (folder / "began").exists(), 20, "the transaction")
+    wait_until(lambda: (folder / "began").exists(), 60, "the transaction")
     assert len(agents(host)) == 1
     return program
 
@@ -167,12 +167,12 @@ def test_the_agent_ends_with_its_line():
         killed = start_holding(lab, host)
         killed.signal(signal.SIGKILL)
         killed.wait()
-        wait_until(lambda: not agents(host), 5, "the agent's end after a kill")
+        wait_until(lambda: not agents(host), 60, "the agent's end after a kill")
         assert rows(host) == 0
 
         cut = start_holding(lab, host)
         host.cut()
-        wait_until(lambda: not agents(host), 10, "the agent's end after a cut")
+        wait_until(lambda: not agents(host), 60, "the agent's end after a cut")
         result = cut.wait(60)
         host.mend()
         assert result.code != 0 and "agent.lost" in result.out + result.err, result
@@ -180,7 +180,7 @@ def test_the_agent_ends_with_its_line():
 
         frozen = start_holding(lab, host)
         frozen.signal(signal.SIGSTOP)
-        wait_until(lambda: not agents(host), 10, "the agent's end while deployrun is frozen")
+        wait_until(lambda: not agents(host), 60, "the agent's end while deployrun is frozen")
         frozen.signal(signal.SIGCONT)
         result = frozen.wait(60)
         assert result.code != 0 and "agent.lost" in result.out + result.err, result
@@ -212,18 +212,18 @@ def test_a_database_in_a_volume_of_an_image_without_a_shell():
         for line in ("once true", "again false", "free true ok true", "mutex", "through 5"):
             assert line in result.out, (line, result)
         assert result.code == 0, result
-        wait_until(lambda: host.snapshot() == before, 10, "the throw-away containers' end")
+        wait_until(lambda: host.snapshot() == before, 60, "the throw-away containers' end")
 
         # Somebody in another container holds it: process, command and container are named.
         folder = recipe(lab, host, f"""
-    local client = require("deploy.host.agent").in_container(host.docker, {place}, {{ lease = "3s" }})
+    local client = require("deploy.host.agent").in_container(host.docker, {place})
     local backend = require("native.sqlite.there").backend(client)
     require("native.sqlite").open_with(backend, "db/app.sqlite3", nil, host.name):exclusive(function()
       require("native.files").write("began", "")
       task.sleep(60000)
     end)""")
         holder = lab.start_deployrun(["test.lua"], cwd=folder)
-        wait_until(lambda: (folder / "began").exists(), 20, "the transaction")
+        wait_until(lambda: (folder / "began").exists(), 60, "the transaction")
         [container] = [one["Id"] for one in host.engine.get('/containers/json?filters={"label":["deployrun.agent"]}')]
         result = run_recipe(lab, host, f"""
     local db = host:sqlite({place}, {{ patience = "300ms" }})
@@ -236,7 +236,7 @@ def test_a_database_in_a_volume_of_an_image_without_a_shell():
         # A deployrun that is killed leaves no container.
         holder.signal(signal.SIGKILL)
         holder.wait()
-        wait_until(lambda: host.snapshot() == before, 20, "the container's end")
+        wait_until(lambda: host.snapshot() == before, 60, "the container's end")
 
 
 def test_once_among_eight_who_start_at_a_time():
@@ -246,11 +246,11 @@ def test_once_among_eight_who_start_at_a_time():
         script = 'echo $$ >>began; [ "$(wc -l <began)" -gt 1 ] || exec sleep 60; echo done >>done'
         argv = [AGENT, "once", "--db", work / "app.sqlite3", "--key", "schema", "--timeout", "30s", "--", "sh", "-c", script]
         started = [subprocess.Popen(argv, cwd=work, stdin=subprocess.DEVNULL) for _ in range(8)]
-        wait_until(lambda: (work / "began").exists() and (work / "began").read_text().strip(), 10, "the first")
+        wait_until(lambda: (work / "began").exists() and (work / "began").read_text().strip(), 60, "the first")
         initialiser = int((work / "began").read_text())
         first = next(each for each in started if each.pid == processes.state(initialiser)[1])
         first.kill()
-        codes = {each.pid: each.wait(40) for each in started}
+        codes = {each.pid: each.wait(60) for each in started}
         assert codes.pop(first.pid) == -signal.SIGKILL and set(codes.values()) == {0}, codes
         assert (work / "done").read_text() == "done\n" and not processes.runs(initialiser)
         # Done before: nothing runs. A failure's code and a signal are the command's.
@@ -268,4 +268,4 @@ def test_once_among_eight_who_start_at_a_time():
             busy = once("slow", "true", more=["--timeout", "100ms"])
             assert busy.returncode == 75 and f"held by process {slow.pid}, sh" in busy.stderr, busy
             slow.terminate()
-            assert slow.wait(10) == 4
+            assert slow.wait(60) == 4

@@ -145,11 +145,11 @@ def test_a_cancelled_build_ends():
         assert builders("--target=endless")
         before = time.monotonic()
         program.signal(signal.SIGINT)
-        ended = program.wait(30)
+        ended = program.wait(60)
         assert ended.code == 130, ended
         assert not builders("--target=endless")
-        wait_until(lambda: not builders("sleep\0" + "98765"), 10, "the end of the build's step in the engine")
+        wait_until(lambda: not builders("sleep\0" + "98765"), 60, "the end of the build's step in the engine")
         limited = shop.run("""deploy.build { context = "app", target = "endless", timeout = "3s" }""")
         assert limited.code == 1 and "timeout" in limited.out, limited
-        wait_until(lambda: not builders("sleep\0" + "98765"), 10, "the end of the build's step in the engine")
+        wait_until(lambda: not builders("sleep\0" + "98765"), 60, "the end of the build's step in the engine")
         return f"gone {time.monotonic() - before:.1f} s after the signal"

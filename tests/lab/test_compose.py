@@ -131,7 +131,7 @@ def _window_with_a_page(kind, retry_after):
     sic = "really" if kind == KAMAL else "{{sic}}"  # which would be a template
     page = f"<!doctype html>\n<p>back soon, {sic} it costs $1</p>\n"
     with Lab(hosts=1) as lab:
-        project = Project(lab, kind=kind, mode="window", deadline="3s")
+        project = Project(lab, kind=kind, mode="window", deadline="8s")
         project.deploy("v1")  # without a page
         project.give_page(page)
         before = project.host.snapshot()
@@ -256,7 +256,7 @@ def test_each_service_moves_by_its_rule_with_compose_1():
 
 def _bad_versions(mode):
     with Lab(hosts=1) as lab:
-        project = whole(lab, mode=mode, deadline="3s")
+        project = whole(lab, mode=mode, deadline="8s")
         project.deploy("v1")
         seen = []
         with lab.load(rate=50) as load:

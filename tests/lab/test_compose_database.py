@@ -52,6 +52,7 @@ class Site(Project):
 
 def _settle_after_kill(site, step, command=("deploy", "--version", "r3")):
     """kill -9 once a step is done, then --abort."""
+    site.replace(site.settings, "path: /up,", "path: /up, settle: 10s,")  # no new version is done with meanwhile
     events = site.start(*command, "--json")
     for line in events.process.stdout:
         event = json.loads(line)
@@ -59,6 +60,7 @@ def _settle_after_kill(site, step, command=("deploy", "--version", "r3")):
             break
     events.signal(signal.SIGKILL)
     events.wait()
+    site.replace(site.settings, "path: /up, settle: 10s,", "path: /up,")
     settled = site.lab.deployrun(["recipes/compose_blue_green.lua", "--abort"], cwd=site.folder, timeout=180)
     assert settled.code == 0, settled
     return settled
@@ -115,7 +117,7 @@ def test_a_rollback_with_the_database():
             site.push(version)
             site.deploy(version)
         with Load([site.host.url], lab.scratch() / "writes.jsonl", **{**WRITERS, "rate": 50}) as load:
-            wait_until(lambda: site.look()["ids"][-1] > OLD_NOTES + 20, 30, "rows that will be lost")
+            wait_until(lambda: site.look()["ids"][-1] > OLD_NOTES + 20, 60, "rows that will be lost")
             load.stop()
         before, state, rows = site.look(), site.host.snapshot(), len(site.look()["ids"])
         refused = site.run("rollback", "--with-database")

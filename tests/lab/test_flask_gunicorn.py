@@ -38,7 +38,7 @@ def test_eight_workers_start_and_one_initialises():
         host = lab.hosts[0]
         layers = {}
         lab.registry.push(board_image("v1"), layers)
-        lab.registry.push(board_image("unguarded", INIT_ON_IMPORT="1"), layers)
+        lab.registry.push(board_image("unguarded", INIT_ON_IMPORT="1", LOOK_SECONDS="3"), layers)
         for tag in ("v1", "unguarded"):
             host.engine.pull(host.image(f"board:{tag}"))
         began = time.monotonic()
@@ -71,7 +71,7 @@ class Board:
         settings = INVENTORY.format(service="board", image=lab.image("board"), address=self.host.address,
                                     name=self.host.name, key=lab.keys.client["ed25519"], known_hosts=lab.known_hosts,
                                     volume="board-data", kind="kamal_proxy", proxy=lab.image("kamal-proxy:v0.9.2"))
-        settings = settings.replace("path: /up", "path: /health/ready").replace("deadline: 8s", "deadline: 90s")
+        settings = settings.replace("path: /up", "path: /health/ready").replace("deadline: 8s", "deadline: 240s")
         settings = settings.replace("proxy:\n", "proxy:\n  app_port: 8000\n")
         (self.folder / "recipes/flask_gunicorn.yml").write_text(settings)
 

@@ -101,7 +101,7 @@ def _harden(site):
     """Fails first and is taken back whole; then for good, and again. Returns what to print."""
     host = site.host
     _offers(host)
-    wait_until(lambda: all(site.reached(port) for port in (22, 80, 8081, 9999)), 30, "what is offered")
+    wait_until(lambda: all(site.reached(port) for port in (22, 80, 8081, 9999)), 60, "what is offered")
     assert "password" in site.methods(), site.methods()
     before = site.state()
 
@@ -113,7 +113,8 @@ def _harden(site):
     bad = site.run()
     assert bad.code == 1 and "nobody gets in" in bad.out + bad.err, bad
     assert site.state() == before, (before, site.state(), bad)
-    assert "password" in site.methods() and site.reached(9999) and site.reached(8081)
+    wait_until(lambda: "password" in site.methods(), 60, "passwords again")  # a reload does not wait for sshd
+    assert site.reached(9999) and site.reached(8081)
 
     site.write()
     good = site.run()
@@ -213,7 +214,7 @@ def test_a_server_with_systemd_stays_closed():
         for words in (("restart", "nftables"), ("reload", "nftables"), ("restart", UNIT)):
             systemctl(*words)
             # Ours follows; systemctl waits for the one that it was told.
-            wait_until(lambda: "chain input" in site.state(), 5, f"the firewall after {words}")
+            wait_until(lambda: "chain input" in site.state(), 60, f"the firewall after {words}")
             assert not site.reached(9999)
         systemctl("enable", "nftables")
         host.reboot()

@@ -31,7 +31,7 @@ def _follows(lab, project):
                 terminal.wait_for(fits, 60)
             _seen(lab.hosts[0], terminal, f"/znd-{number}")
             terminal.type("C-c")
-            terminal.wait_for("exit 130", 30)
+            terminal.wait_for("exit 130", 60)
             if not fits:
                 lines = terminal.everything().partition("^C")[0].splitlines()
                 assert lines and all("GET /znd" in line for line in lines), lines
@@ -53,7 +53,7 @@ def test_logs_go_on_until_ctrl_c():
         with _terminal(lab, project, "accessory", "logs", "cache", "-f") as terminal:
             terminal.wait_for("listening", 60)
             terminal.type("C-c")
-            terminal.wait_for("exit 130", 30)
+            terminal.wait_for("exit 130", 60)
 
 
 def test_a_shell_on_a_server():
@@ -63,9 +63,9 @@ def test_a_shell_on_a_server():
         with _terminal(lab, project, "server", "exec", "-i", "sh") as terminal:
             terminal.wait_for(r"#\s*$", 60)
             terminal.type("test -t 0 && echo a ter''minal in $HOME", "Enter")
-            terminal.wait_for("a terminal in /root", 30)
+            terminal.wait_for("a terminal in /root", 60)
             terminal.type("exit 4", "Enter")
-            terminal.wait_for("exit 1", 30)
+            terminal.wait_for("exit 1", 60)
             assert "exit code 4" in terminal.everything()
         # Words go to the server's shell, on all hosts, with what it prints.
         said = project.good("server", "exec", "echo $HOME; echo two | tr a-z A-Z").out

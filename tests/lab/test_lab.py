@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def test_broken_images_break_as_named():
             state = host.engine.get(f"/containers/{names[tag]}/json")["State"]
             return state["Status"] == "exited" and state["ExitCode"]
         for tag in ("crash", "crash-boot"):
-            assert wait_until(lambda t=tag: ended(t), 10, f"end of {tag}") == 3
+            assert wait_until(lambda t=tag: ended(t), 60, f"end of {tag}") == 3
             assert "fatal: cannot reach the database" in host.engine.logs(names[tag])
 
         def status(tag, port=80):
@@ -93,9 +94,10 @@ def test_broken_images_break_as_named():
             probe = (f"exec 3<>/dev/tcp/{address['IPAddress']}/{port} && "
                      "printf 'GET /up HTTP/1.0\\r\\n\\r\\n' >&3 && timeout 2 head -n 1 <&3")
             return host.machine.run(["bash", "-c", probe], check=False).stdout.strip()
-        assert status("unhealthy") == "HTTP/1.1 500 Internal Server Error"
-        assert status("redirect") == "HTTP/1.1 301 Moved Permanently"
-        assert status("wrong-port") == "" and status("wrong-port", 8080) == "HTTP/1.1 200 OK"
+        for tag, port, line in (("unhealthy", 80, "HTTP/1.1 500 Internal Server Error"),
+                                ("redirect", 80, "HTTP/1.1 301 Moved Permanently"), ("wrong-port", 8080, "HTTP/1.1 200 OK")):
+            wait_until(lambda t=tag, p=port, answer=line: status(t, p) == answer, 60, tag)
+        assert status("wrong-port") == ""
         assert status("slow-boot") == ""
         assert status("slow-health") == ""
 
@@ -109,12 +111,13 @@ def test_app_behind_kamal_proxy():
         assert get(host.url).startswith("v1 ")
         assert host.snapshot()["proxy"] == {
             "app": {"host": "*", "path": "/", "target": "app-v1:80", "state": "running"}}
-        with lab.load(duration="6s", **STEADY) as load:
+        with lab.load(**STEADY) as load:
             host.run_app("v2")
             code, out, err = host.kamal_proxy("deploy", "app", "--target", "app-v2:80", "--drain-timeout", "10s")
             assert code == 0, (out, err)
             host.engine.remove("app-v1")
-            summary = load.wait()
+            time.sleep(1)
+            summary = load.stop()
         assert summary["failed"] == 0, summary
         assert set(summary["by_version"]) == {"v1", "v2"}, summary
 
@@ -136,10 +139,11 @@ def test_app_behind_caddy():
         _caddy_to(host, "app-v1:80")
         assert get(host.url).startswith("v1 ")
         assert host.snapshot()["proxy"] == ["app-v1:80"]
-        with lab.load(duration="6s", **STEADY) as load:
+        with lab.load(**STEADY) as load:
             host.run_app("v2")
             _caddy_to(host, "app-v2:80")
-            summary = load.wait()
+            time.sleep(1)
+            summary = load.stop()
         assert summary["failed"] == 0, summary
         assert set(summary["by_version"]) == {"v1", "v2"}, summary
 
@@ -151,14 +155,10 @@ def test_load_of_an_undisturbed_app_loses_nothing():
         with lab.load(duration="5s", **STEADY) as load:
             summary = load.wait()
         assert summary["failed"] == 0, summary
-        assert summary["requests"] >= 1000
+        assert summary["requests"] >= 900
         assert summary["by_kind"]["upload"]["requests"] >= 2 and summary["by_kind"]["slow"]["requests"] >= 4
         assert len(load.records()) == summary["requests"]
         return summary_line(summary)
-
-
-for _test in (test_app_behind_kamal_proxy, test_app_behind_caddy, test_load_of_an_undisturbed_app_loses_nothing):
-    _test.alone = True  # beside others the machine would be what keeps requests waiting
 
 
 def test_load_reports_a_killed_app():
@@ -167,7 +167,7 @@ def test_load_reports_a_killed_app():
         container = host.run_app("v1", publish={80: 80})
         with lab.load(**STEADY) as load:
             host.engine.call("POST", f"/containers/{container}/kill")
-            wait_until(lambda: any(r["error"] for r in load.records()), 10, "a failed request")
+            wait_until(lambda: any(r["error"] for r in load.records()), 60, "a failed request")
             summary = load.stop()
         assert summary["failed"] > 0
         assert summary["failures"][0]["error"].startswith("curl "), summary["failures"][0]
@@ -177,10 +177,11 @@ def test_app_finishes_requests_when_stopped():
     with Lab(hosts=1) as lab:
         host = lab.hosts[0]
         container = host.run_app("v1", publish={80: 80})
-        slow = subprocess.Popen(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", host.url + "/slow?ms=2000"],
+        slow = subprocess.Popen(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", host.url + "/slow?ms=5000"],
                                 stdout=subprocess.PIPE, text=True)
-        wait_until(lambda: host.has_socket(container, ESTABLISHED), 5, "the request's connection")
-        host.engine.call("POST", f"/containers/{container}/stop?t=10")
+        wait_until(lambda: host.has_socket(container, ESTABLISHED), 60, "the request's connection")
+        time.sleep(0.5)  # nothing tells when the app has it
+        host.engine.call("POST", f"/containers/{container}/stop?t=30")
         assert slow.communicate()[0] == "200"
         assert host.engine.get(f"/containers/{container}/json")["State"]["ExitCode"] == 0
         assert "1 requests were in flight" in host.engine.logs(container)
@@ -189,20 +190,20 @@ def test_app_finishes_requests_when_stopped():
 def test_cut_and_frozen_hosts():
     with Lab(hosts=2) as lab:
         first, second = lab.hosts
-        quick = ["ConnectTimeout=1"]
+        quick, patient = ["ConnectTimeout=1"], ["ConnectTimeout=20"]
         first.cut()
         assert lab.ssh(first, ["true"], options=quick).returncode == 255
-        assert lab.ssh(second, ["true"], options=quick).returncode == 0
+        assert lab.ssh(second, ["true"], options=patient).returncode == 0
         first.mend()
-        assert lab.ssh(first, ["true"], options=quick).returncode == 0
+        assert lab.ssh(first, ["true"], options=patient).returncode == 0
         lab.unplug(first)
         assert lab.ssh(first, ["true"], options=quick).returncode == 255
         lab.plug(first)
-        assert lab.ssh(first, ["true"], options=["ConnectTimeout=5"]).returncode == 0
+        assert lab.ssh(first, ["true"], options=patient).returncode == 0
         first.freeze()
         assert lab.ssh(first, ["true"], options=quick).returncode == 255
         first.thaw()
-        assert lab.ssh(first, ["true"], options=["ConnectTimeout=5"]).returncode == 0
+        assert lab.ssh(first, ["true"], options=patient).returncode == 0
 
 
 def test_engine_can_crash_and_come_back():
@@ -214,9 +215,9 @@ def test_engine_can_crash_and_come_back():
         assert get(host.url).startswith("v1 "), "the container outlives its engine"
         host.start_engine()
         # Engine 20.10 without live-restore ends the containers that it finds.
-        wait_until(lambda: host.snapshot()["containers"]["app-v1"]["state"] == "exited", 10, "end of the container")
+        wait_until(lambda: host.snapshot()["containers"]["app-v1"]["state"] == "exited", 60, "end of the container")
         host.engine.call("POST", f"/containers/{container}/start")
-        assert wait_until(lambda: get(host.url), 5, "the app").startswith("v1 ")
+        assert wait_until(lambda: get(host.url), 60, "the app").startswith("v1 ")
 
 
 def test_two_labs_at_once():
@@ -270,8 +271,14 @@ def test_nothing_is_left_after_a_kill():
         assert processes_of(lab_number)
         owner.send_signal(number)
         owner.communicate()
-        wait_until(lambda n=lab_number: not processes_of(n), 10, "end of the lab's processes")
-        wait_until(lambda n=lab_number: not slot.leftovers(n), 10, "end of its devices and folders")
+        wait_until(lambda n=lab_number: not processes_of(n), 60, "end of the lab's processes")
+        wait_until(lambda n=lab_number: not slot.leftovers(n), 60, "end of its devices and folders")
+
+
+for _test in (test_app_behind_kamal_proxy, test_app_behind_caddy, test_load_of_an_undisturbed_app_loses_nothing):
+    _test.alone = True  # beside others the machine would be what keeps requests waiting
+for _test in (test_nothing_is_left_after_the_end, test_nothing_is_left_after_a_kill):
+    _test.alone = True  # another lab might take the number
 
 
 HANGING = '''

@@ -66,7 +66,7 @@ def test_a_local_shell_that_is_ended_from_outside_gives_the_terminal_back():
         screen.wait("SIGTERM|interrupted")
         assert termios.tcgetattr(screen.master)[:4] == screen.before[:4]
         assert screen.end() == 143
-        wait_until(lambda: not processes.runs(pid), 30, "the program to end")
+        wait_until(lambda: not processes.runs(pid), 60, "the program to end")
 
 
 def test_a_local_shell_that_cannot_be_says_so():

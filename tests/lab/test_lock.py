@@ -87,7 +87,7 @@ def test_who_has_it():
         assert again.code == 3, again
 
         waits = start(lab, other, "change", "--name", "waited", "--lock-wait", "60s", "--json")
-        wait_until(lambda: "waiting: " in run(lab, folder, "lock", "status").out, 20, "somebody who waits")
+        wait_until(lambda: "waiting: " in run(lab, folder, "lock", "status").out, 60, "somebody who waits")
         assert not changes(first)
         freed = run(lab, folder, "lock", "release")
         assert freed.code == 0 and "free" in freed.out, freed
@@ -148,15 +148,15 @@ def test_a_holder_that_is_killed():
             folder, other = recipe(lab), recipe(lab)
             holder = start(lab, folder, "change", "--times", "100000", "--json")
             acquired(holder)
-            wait_until(lambda: all(map(changes, lab.hosts)), 20, "changes everywhere")
+            wait_until(lambda: all(map(changes, lab.hosts)), 60, "changes everywhere")
             waits = start(lab, other, "change", "--name", "next", "--lock-wait", "60s", "--json")
-            wait_until(lambda: "waiting: " in run(lab, folder, "lock").out, 20, "somebody who waits")
+            wait_until(lambda: "waiting: " in run(lab, folder, "lock").out, 60, "somebody who waits")
             holder.signal(signal.SIGKILL)
             began = time.monotonic()
             token = acquired(waits)["token"]
             seconds.append(time.monotonic() - began)
             holder.wait()
-            told = waits.wait(30)
+            told = waits.wait(60)
             said = told.out + told.err  # the rest of its events may have been read with the one that was waited for
             assert told.code == 5 and token > 1 and "journal.unfinished" in said and "--abort" in said, told
             assert "free" in run(lab, folder, "lock").out
@@ -176,7 +176,7 @@ def test_who_goes_on_waits_until_the_server_has_noticed():
         folder, machine = recipe(lab), lab.hosts[0].machine
         holder = start(lab, folder, "change", "--times", "100000", "--json")
         acquired(holder)
-        wait_until(lambda: changes(lab.hosts[0]), 20, "changes")
+        wait_until(lambda: changes(lab.hosts[0]), 60, "changes")
         machine.run(["pkill", "-STOP", "-f", "sshd: root@notty"])
         holder.signal(signal.SIGKILL)
         holder.wait()
@@ -188,7 +188,7 @@ def test_who_goes_on_waits_until_the_server_has_noticed():
                 break
         machine.run(["pkill", "-CONT", "-f", "sshd: root@notty"])
         acquired(abort)
-        assert abort.wait(30).code == 0 and changes(lab.hosts[0])[-1] == "undo old", changes(lab.hosts[0])
+        assert abort.wait(60).code == 0 and changes(lab.hosts[0])[-1] == "undo old", changes(lab.hosts[0])
 
 
 def test_frozen_holders_change_nothing():
@@ -203,7 +203,7 @@ def test_frozen_holders_change_nothing():
                 folder, other = (recipe(lab, lease="3s", user=user) for _ in range(2))
                 frozen = start(lab, folder, "change", "--name", f"old{trial}", "--times", "100000", "--json")
                 acquired(frozen)
-                wait_until(lambda: all(f"old{trial}" in changes(host) for host in lab.hosts), 20, "changes everywhere")
+                wait_until(lambda: all(f"old{trial}" in changes(host) for host in lab.hosts), 60, "changes everywhere")
                 frozen.signal(signal.SIGSTOP)
                 began = time.monotonic()
                 aborted = run(lab, other, "--abort", "--lock-wait", "60s")

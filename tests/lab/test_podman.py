@@ -74,7 +74,7 @@ EVERYTHING = """
       -- Events, from before what they tell of.
       local seen = {{}}
       local watching = task.spawn(function()
-        for event in docker:events {{ filters = {{ container = {{ "web" }}, type = {{ "container" }} }} }} do
+        for event in docker:events {{ since = tostring(os.time() - 1), filters = {{ container = {{ "web" }}, type = {{ "container" }} }} }} do
           seen[#seen + 1] = event.action
           if event.action == "start" then return event end
         end
@@ -119,15 +119,15 @@ EVERYTHING = """
       equal(kind(docker.remove_image, docker, IMAGE), "docker.conflict", "an image in use")
       equal(kind(docker.remove_volume, docker, "data"), "docker.conflict", "a volume in use")
       equal(kind(docker.inspect, docker, "nobody"), "docker.not_found", "a container that is missing")
-      on:wait_healthy("http://127.0.0.1:8080/up", {{ within = "10s" }})
+      on:wait_healthy("http://127.0.0.1:8080/up", {{ within = "60s" }})
 
       -- What it says, and what is run inside.
-      local logs = docker:logs("web")
-      assert(logs.text:find("listening", 1, true), logs.text)
-      equal(docker:logs("web", {{ tail = 1 }}).text:find("starting", 1, true), nil, "the last line alone")
       for line in docker:follow("web", {{ all = true }}) do
         if line:find("listening", 1, true) then break end
       end
+      local logs = docker:logs("web")
+      assert(logs.text:find("listening", 1, true), logs.text)
+      equal(docker:logs("web", {{ tail = 1 }}).text:find("starting", 1, true), nil, "the last line alone")
       local ran = docker:exec("web", {{ "/demo_app" }}, {{ env = {{ PORT = "80" }} }})
       assert(ran.code ~= 0 and ran.stdout:find("cannot listen", 1, true), ran.stdout .. ran.stderr)
       assert(docker:exec("web", {{ "/nothing" }}).code >= 126, "a program that is missing")

@@ -136,7 +136,7 @@ def _bad_versions(proxy, kinds=BAD):
     """The second of three servers gets an image that is bad in one way after the other; the load goes on through all."""
     seen = []
     with Lab(hosts=3) as lab:
-        project = Project(lab, kind=proxy, deadline="3s", more="stop_timeout: 2s\n")
+        project = Project(lab, kind=proxy, deadline="6s", more="stop_timeout: 2s\n")
         project.deploy("v1")
         mirror = Mirror(lab, lab.hosts[1])
         with mirror, lab.load(**{**STEADY, "slow_ms": 1000}) as load:
@@ -345,7 +345,7 @@ def files_with(host, needles):
 def test_secrets_reach_the_app_and_nothing_else():
     needles = {form for value in SECRETS.values() for form in forms(value)}
     with Lab(hosts=2, sshd=["AllowStreamLocalForwarding no"]) as lab:  # so that commands run on the hosts at all
-        project = Project(lab, deadline="3s", more=WITH_SECRETS)
+        project = Project(lab, deadline="6s", more=WITH_SECRETS)
         place = project.folder / ".deployrun"
         place.mkdir(mode=0o700)
         (place / "secrets").write_text("".join(f"{name}='{value}'\n" for name, value in SECRETS.items()))

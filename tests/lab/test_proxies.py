@@ -78,7 +78,7 @@ def _served(host, version, name="shop.example", path="/version"):
             return ask(host, name, path)[::2] == (200, version + "\n")
         except OSError:
             return False  # it starts
-    wait_until(check, 30, f"{version} answers for {name}")
+    wait_until(check, 60, f"{version} answers for {name}")
 
 
 def _served_by_all(host, version):
@@ -108,7 +108,7 @@ def _maintenance(kind, host, calls):
 def _held(kind, host, calls):
     with ThreadPoolExecutor(max_workers=4) as pool:
         slow = pool.submit(ask, host, path="/slow?ms=3000")  # is under way when the pause comes, and ends
-        wait_until(lambda: open_connections(host, "shop-web-v2") > 0, 10, "a request under way")
+        wait_until(lambda: open_connections(host, "shop-web-v2") > 0, 60, "a request under way")
         calls.good("pause")
         assert slow.result()[0] == 200
         waiting = [pool.submit(ask, host) for _ in range(3)]
@@ -152,7 +152,7 @@ def _behind(kind):
         # The target outlives the proxy, and so does what it is told meanwhile.
         calls.good("maintenance")
         host.engine.call("POST", f"/containers/{CONTAINERS[kind]}/restart?t=1")
-        wait_until(lambda: _status(host) == 503, 30, "the maintenance, after a restart")
+        wait_until(lambda: _status(host) == 503, 60, "the maintenance, after a restart")
         calls.good("resume")
         host.engine.call("POST", f"/containers/{CONTAINERS[kind]}/restart?t=1")
         _served(host, "v2")
@@ -227,7 +227,7 @@ def _a_page_of_its_own(kind, lab, project, calls):
     project.deploy("v4")
     _page_answers(kind, host, PAGE.replace("@", "ten"), "90")
     host.engine.call("POST", f"/containers/{CONTAINERS[kind]}/restart?t=1")
-    wait_until(lambda: _status(host) == 503, 30, "the maintenance, after a restart")
+    wait_until(lambda: _status(host) == 503, 60, "the maintenance, after a restart")
     _page_answers(kind, host, PAGE.replace("@", "ten"), "90")
     calls.good("resume")
     _served(host, "v4")

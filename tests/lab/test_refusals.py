@@ -64,7 +64,7 @@ def test_mistakes_are_refused_before_any_connection():
         assert [connections(host) for host in lab.hosts] == before
         # The count sees what it is there to see: without a mistake the hosts are connected to.
         project.run("deploy", "--version", "v1")
-        assert all(connections(host) > count for host, count in zip(lab.hosts, before))
+        wait_until(lambda: all(connections(host) > count for host, count in zip(lab.hosts, before)), 60, "connections")
 
 
 def test_all_mistakes_of_an_inventory_are_told_at_once():
@@ -143,7 +143,7 @@ def test_a_second_run_is_refused_while_one_is_going_on():
         project = Project(lab)
         project.deploy("v1")
         first = project.start("deploy", "--version", "v-late")  # healthy two seconds after its start
-        wait_until(lambda: any("shop-web-v-late" in host.snapshot()["containers"] for host in lab.hosts), 20,
+        wait_until(lambda: any("shop-web-v-late" in host.snapshot()["containers"] for host in lab.hosts), 60,
                    "the first run's container")
         for command in (["deploy", "--version", "v2"], ["rollback"]):
             second = project.run(*command)
@@ -164,7 +164,7 @@ def test_an_unfinished_run_must_be_decided_first():
         project.deploy("v1")
         before = snapshots(lab.hosts)
         first = project.start("deploy", "--version", "v-late")
-        wait_until(lambda: any("shop-web-v-late" in host.snapshot()["containers"] for host in lab.hosts), 20,
+        wait_until(lambda: any("shop-web-v-late" in host.snapshot()["containers"] for host in lab.hosts), 60,
                    "the first run's container")
         first.signal(signal.SIGKILL)
         assert first.wait().code == -signal.SIGKILL

@@ -76,7 +76,7 @@ def test_other_settings_make_another_release_of_the_same_version():
 
 def test_a_bad_setting_of_the_same_version_is_taken_back():
     with Lab(hosts=2) as lab:
-        project = Project(lab, deadline="2s", more="env: { clear: { HEALTH_STATUS: 200 } }\n")
+        project = Project(lab, deadline="6s", more="env: { clear: { HEALTH_STATUS: 200 } }\n")
         project.deploy("v1")
         before = snapshots(lab.hosts)
         with lab.load(rate=100) as load:

@@ -65,7 +65,7 @@ class Hook:
 
 def test_the_page_of_a_failed_deploy():
     with Lab(hosts=3) as lab:
-        project = Project(lab, deadline="3s", more="env: { secret: [SHOP_TOKEN] }\n")
+        project = Project(lab, deadline="6s", more="env: { secret: [SHOP_TOKEN] }\n")
         (project.folder / ".deployrun").mkdir()
         secrets = project.folder / ".deployrun/secrets"
         secrets.write_text(f"SHOP_TOKEN={SECRET}\n")
@@ -172,7 +172,7 @@ def test_check_lists():
 
 def test_notifications():
     with Lab(hosts=1) as lab, Hook() as hook:
-        project = Project(lab, deadline="2s")
+        project = Project(lab, deadline="6s")
         (project.folder / "announce").write_text('#!/bin/sh\necho "$DEPLOYRUN_EVENT" >> announced; cat >> announced\n')
         (project.folder / "announce").chmod(0o755)
         project.replace(project.recipe, 'deploy.command "deploy" {',

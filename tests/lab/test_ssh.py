@@ -285,7 +285,7 @@ def test_a_shell_in_a_terminal():
         # Keys that would end a program here end one there.
         screen.type("sleep 1000\r")
         screen.wait("sleep 1000")
-        wait_until(lambda: host.machine.run(["pgrep", "-x", "sleep"], check=False).returncode == 0, 30, "sleep")
+        wait_until(lambda: host.machine.run(["pgrep", "-x", "sleep"], check=False).returncode == 0, 60, "sleep")
         screen.type("\x03")
         screen.type("echo code-$?-\r")
         screen.wait(r"code-130-")
@@ -299,12 +299,12 @@ def test_a_shell_in_a_terminal():
         screen = Screen([str(deployrun()), "test.lua"], folder, env)
         screen.wait(r"[#$] ")
         screen.type("sleep 999\r")
-        wait_until(lambda: host.machine.run(["pgrep", "-x", "sleep"], check=False).returncode == 0, 30, "sleep")
+        wait_until(lambda: host.machine.run(["pgrep", "-x", "sleep"], check=False).returncode == 0, 60, "sleep")
         screen.process.terminate()
         screen.wait("SIGTERM|interrupted")
         assert termios.tcgetattr(screen.master)[:4] == screen.before[:4]
         assert screen.end() == 143
-        wait_until(lambda: host.machine.run(["pgrep", "-x", "sleep"], check=False).returncode != 0, 30, "no sleep")
+        wait_until(lambda: host.machine.run(["pgrep", "-x", "sleep"], check=False).returncode != 0, 60, "no sleep")
         # Without a terminal it says so.
         result = lab.deployrun(["test.lua"], cwd=folder)
         assert result.code != 0 and "no terminal" in result.out + result.err, result

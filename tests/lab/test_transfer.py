@@ -84,7 +84,7 @@ def test_a_cut_download_goes_on_where_it_stopped():
     """Over the new connection come the missing bytes, unless the file there is another one by then."""
     with server() as lab:
         to = lab.scratch() / "down"
-        size = 96 * MIB
+        size = 256 * MIB
         there(lab, "sh", "-c", f"head -c {size} /dev/urandom >/srv/big; head -c {size} /dev/urandom >/srv/other")
         for change in ("", 'on:exec("mv /srv/other /srv/big")'):
             expected = sum_there(lab, "/srv/other" if change else "/srv/big")

@@ -3,15 +3,12 @@
 local check = require "cli.check"
 local static = require "deploy.check"
 local files = require "native.files"
+local process = require "native.process"
 local test = require "test"
-
-local FOLDER = os.getenv("TMPDIR") or "/tmp"
-local count = 0
 
 --- Problems of a recipe with that text, each as "line:column kind message".
 local function found_in(source)
-  count = count + 1
-  local path = ("%s/deployrun-check-%d-%d.lua"):format(FOLDER, os.time(), count)
+  local path = process.run({ "mktemp", "--suffix=.lua" }).stdout:gsub("%s+$", "")
   files.write(path, source)
   local problems = check.problems(path)
   files.remove(path)

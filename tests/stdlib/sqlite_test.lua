@@ -14,7 +14,7 @@ end
 --- Runs `fn` with a fresh database of one table.
 local function with_database(fn)
   local folder = scratch()
-  local db = sqlite.open(folder .. "/app.sqlite3", { create = true, patience = "5s" })
+  local db = sqlite.open(folder .. "/app.sqlite3", { create = true, patience = "60s" })
   db:execute("CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT UNIQUE); INSERT INTO note(body) VALUES ('first')")
   local ok, err = pcall(fn, db, folder)
   db:close()

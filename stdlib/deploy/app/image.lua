@@ -10,7 +10,7 @@ local try = require "deploy.try"
 local M = {}
 local Image = {}
 
-local LATE_LOOKS, LATE_PAUSE = 3, 300  -- ms; for what an engine still does for a process that is gone
+local LATE_LOOKS, LATE_PAUSE = 10, 300  -- ms; for what an engine still does for a process that is gone
 
 --- Whether a version's image has to be fetched.
 --- @param before Look

@@ -4,6 +4,7 @@ worker does, as many apps do it: it looks which tables there are, then creates t
 import os
 import sqlite3
 import sys
+import time
 
 import click
 from flask import Flask
@@ -16,6 +17,7 @@ def create_all():
     """As an ORM does it: a look, then CREATE TABLE for what is missing."""
     with sqlite3.connect(DATABASE, timeout=5) as database:
         there = {row[0] for row in database.execute("SELECT name FROM sqlite_schema")}
+        time.sleep(float(os.environ.get("LOOK_SECONDS", "0")))  # a slow machine's
         for table in ("user", "post", "comment"):
             if table not in there:
                 database.execute(f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, body TEXT NOT NULL)")

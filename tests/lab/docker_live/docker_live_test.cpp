@@ -68,7 +68,7 @@ TEST_CASE("a container's life") {
                  {"network", "none"},
                  {"memory", "64m"},
                  {"stop_timeout", "5s"},
-                 {"health", {{"test", {"busybox", "true"}}, {"interval", "1s"}}}});
+                 {"health", {{"test", {"busybox", "true"}}, {"interval", "60s"}}}});
   const auto created = live.get(docker::create_container(live.client, spec));
   CHECK(created.id.size() == 64);
   CHECK(live.kind(docker::create_container(live.client, spec)) == "docker.conflict");
@@ -159,7 +159,7 @@ TEST_CASE("networks, aliases and volumes") {
   up.url = "http://127.0.0.1:18087/up";
   http::Expectation ready;
   ready.body_contains = "ready";
-  http::WaitHealthy healthy(live.http, up, ready, {.successes = 2, .within = core::Milliseconds(8000)});
+  http::WaitHealthy healthy(live.http, up, ready, {.successes = 2, .within = core::Milliseconds(60'000)});
   const auto answered = run(live.loop, healthy);
   if (!answered) FAIL(core::describe(answered.error()));
   CHECK(answered->reply.body == "ready\n");
@@ -180,7 +180,7 @@ TEST_CASE("pull from a registry on loopback") {
   Registry registry;
   http::Request up;
   up.url = "http://" + registry.address() + "/v2/";
-  http::WaitHealthy ready(live.http, up, {}, {.within = core::Milliseconds(8000)});
+  http::WaitHealthy ready(live.http, up, {}, {.within = core::Milliseconds(60'000)});
   REQUIRE(run(live.loop, ready));
   // The engine itself pushes: the test needs no client of its own for that.
   docker::Ask push{.what = "push",

@@ -82,7 +82,7 @@ Json described(const Json& raw, const std::string& name) {
 /// Makes it both ways and compares. `runs`: both are started, and stay up.
 void compare(Live& live, const std::string& what, Json table, bool runs) {
   INFO(what);
-  table["cmd"] = {"busybox", "sleep", "60"};
+  table["cmd"] = {"busybox", "sleep", "600"};
   const auto make = [&](const char* suffix) {
     table["name"] = live.prefix + suffix;
     return live.spec(table);
@@ -203,7 +203,7 @@ TEST_CASE("a container joins further networks before it starts") {
   const auto spec = live.spec({{"name", live.prefix + "-app"},
                                {"network", live.prefix},
                                {"networks", {{{"name", live.prefix + "-back"}, {"aliases", {"db"}}}}},
-                               {"cmd", {"busybox", "sleep", "60"}}});
+                               {"cmd", {"busybox", "sleep", "600"}}});
   live.get(docker::create_container(live.client, spec));
   live.get(docker::start_container(live.client, spec.name));
   const Json made = live.get(docker::inspect_container(live.client, spec.name));
@@ -222,7 +222,7 @@ TEST_CASE("a container joins further networks before it starts") {
 TEST_CASE("links, and what others' volumes and processes are shared") {
   Live live;
   const auto first =
-      live.spec({{"name", live.prefix + "-db"}, {"volumes", {"/data"}}, {"cmd", {"busybox", "sleep", "60"}}});
+      live.spec({{"name", live.prefix + "-db"}, {"volumes", {"/data"}}, {"cmd", {"busybox", "sleep", "600"}}});
   live.get(docker::create_container(live.client, first));
   live.get(docker::start_container(live.client, first.name));
   compare(live, "volumes of another", {{"volumes_from", {first.name + ":ro"}}}, true);

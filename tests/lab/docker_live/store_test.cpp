@@ -5,6 +5,8 @@
 #include <spawn.h>
 #include <sys/wait.h>
 
+#include <ctime>
+
 #include "docker/archives.hpp"
 #include "docker/ship.hpp"
 #include "docker/system.hpp"
@@ -109,7 +111,8 @@ TEST_CASE("files go into a container and come out of it") {
 TEST_CASE("events, and what a container uses") {
   Live live;
   const std::string name = live.prefix + "-busy";
-  docker::Events events(live.client, {{"container", {name}}, {"type", {"container"}}}, "", "");
+  docker::Events events(live.client, {{"container", {name}}, {"type", {"container"}}},
+                        std::to_string(std::time(nullptr) - 1), "");
   std::vector<std::string> seen;
   const auto next = [&] {
     core::Queue<docker::Event>::Next one(events.queue());

@@ -82,7 +82,7 @@ class Machine:
     def stop(self, service, number=signal.SIGTERM):
         """Signals a daemon's main process and waits for its end."""
         self._order(pid=self._services[service], signal=int(number))
-        wait_until(lambda: not self.alive(service), 30, f"{self.name}: end of {service}")
+        wait_until(lambda: not self.alive(service), 60, f"{self.name}: end of {service}")
 
     def log(self, service):
         return (self.root / f"var/log/{service}.log").read_text(errors="replace")

@@ -45,7 +45,7 @@ class S3:
 
     def __exit__(self, *_):
         self._process.kill()  # in good order it waits for its connections
-        self._process.wait(10)
+        self._process.wait(60)
         self._log.close()
 
     def objects(self):

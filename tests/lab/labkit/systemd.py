@@ -11,7 +11,7 @@ import uuid
 from pathlib import Path
 
 from .needs import Skip
-from .wait import wait_until
+from .wait import START, wait_until
 
 PROGRAM = "/usr/lib/systemd/systemd"
 VENDOR, UNITS = "/usr/lib/systemd/system", "/etc/systemd/system"
@@ -91,10 +91,10 @@ def start(machine, cgroup):
         return machine.run(["systemctl", "is-system-running"], check=False).stdout.strip()
 
     try:
-        first = wait_until(lambda: children.read_text().split(), 10, f"{machine.name}: systemd's process")[0]
-        wait_until(lambda: (machine.root / f"proc/{first}/comm").read_text() == "systemd\n", 10, f"{machine.name}: systemd")
+        first = wait_until(lambda: children.read_text().split(), START, f"{machine.name}: systemd's process")[0]
+        wait_until(lambda: (machine.root / f"proc/{first}/comm").read_text() == "systemd\n", START, f"{machine.name}: systemd")
         machine.within = ["nsenter", "--target", first, "--mount", "--pid", "--cgroup", "--"]
-        wait_until(lambda: state() in UP, 60, f"{machine.name}: systemd's start", every=0.1)
+        wait_until(lambda: state() in UP, START, f"{machine.name}: systemd's start", every=0.1)
     except TimeoutError as error:
         said = machine.run(["sh", "-c", "systemctl list-jobs --no-pager; journalctl --no-pager -n 100"], check=False)
         raise TimeoutError(f"{error}\n{machine.log('systemd')}{said.stdout}{said.stderr}") from None

@@ -45,10 +45,24 @@ TEST_CASE("a command's output, error output, code and round trips") {
   CHECK(trips == 20);
 }
 
+/// Nine commands' median, in ms.
+std::int64_t usual_time(core::Loop& loop, const std::shared_ptr<ssh::Session>& host) {
+  REQUIRE(exec(loop, host, {"true"}).ok());
+  std::vector<std::int64_t> times;
+  for (int i = 0; i < 9; ++i) {
+    const auto ran = exec(loop, host, {"true"});
+    REQUIRE(ran.ok());
+    times.push_back(ran->duration.count());
+  }
+  std::sort(times.begin(), times.end());
+  return times[4];
+}
+
 TEST_CASE("a command on a far host costs one round trip") {
   constexpr std::chrono::milliseconds kEachWay{50};
   core::Loop loop;
   Server server;
+  const std::int64_t near = usual_time(loop, session(loop, server));
   Distance distance(server.port, kEachWay);
   auto options = server.options();
   options.host = "root@127.0.0.1:" + std::to_string(distance.port());
@@ -56,17 +70,10 @@ TEST_CASE("a command on a far host costs one round trip") {
   const auto host = connect(loop, options);
   INFO((host ? "" : core::describe(host.error())));
   REQUIRE(host.ok());
-  REQUIRE(exec(loop, *host, {"true"}).ok());
-  std::vector<std::int64_t> times;
-  for (int i = 0; i < 9; ++i) {
-    const auto ran = exec(loop, *host, {"true"});
-    REQUIRE(ran.ok());
-    times.push_back(ran->duration.count());
-  }
-  std::sort(times.begin(), times.end());
-  INFO("median of a command: " << times[4] << " ms");
-  CHECK(times[4] >= 100);
-  CHECK(times[4] < 180);  // two would be 200
+  const std::int64_t far = usual_time(loop, *host);
+  INFO("median of a command: " << far << " ms, beside it " << near << " ms");
+  CHECK(far >= 100);
+  CHECK(far - near < 180);  // two would be 200
 }
 
 TEST_CASE("a channel that is open is had while another one is being opened") {
@@ -307,14 +314,17 @@ TEST_CASE("a server that dies in the middle is noticed at once") {
   Server server;
   const auto host = session(loop, server);
   ssh::ExecOptions options;
-  options.command.argv = {"sh", "-c", "echo begun; sleep 30"};
-  options.on_output = [&](core::Output, std::string_view) { server.kill_all(); };
-  const auto begun = std::chrono::steady_clock::now();
+  options.command.argv = {"sh", "-c", "echo begun; sleep 60"};
+  std::chrono::steady_clock::time_point gone;
+  options.on_output = [&](core::Output, std::string_view) {
+    server.kill_all();
+    gone = std::chrono::steady_clock::now();
+  };
   const auto ran = exec(loop, host, std::move(options));
   REQUIRE(!ran.ok());
   CHECK(ran.error().kind == "ssh.lost");
   CHECK(ran.error().host == "127.0.0.1");
-  CHECK(std::chrono::steady_clock::now() - begun < std::chrono::seconds(2));
+  CHECK(std::chrono::steady_clock::now() - gone < std::chrono::seconds(10));
   const auto after = exec(loop, host, {"true"});
   REQUIRE(!after.ok());
   CHECK(after.error().kind == "ssh.lost");

@@ -5,6 +5,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
@@ -101,7 +102,7 @@ class Upper {
 /// Sends, half-closes, reads to the end, while the loop runs.
 std::string ask(core::Loop& loop, const ssh::Endpoint& at, const std::string& text) {
   std::string answer;
-  bool done = false;
+  std::atomic<bool> done = false;
   uv_async_t* wake = new uv_async_t;
   uv_async_init(loop.raw(), wake, [](uv_async_t* handle) { static_cast<core::Loop*>(handle->data)->stop(); });
   wake->data = &loop;
@@ -121,8 +122,8 @@ std::string ask(core::Loop& loop, const ssh::Endpoint& at, const std::string& te
     } else {
       answer = "not connected";
     }
-    uv_async_send(wake);
     done = true;
+    uv_async_send(wake);
   });
   while (!done) loop.run();
   client.join();

@@ -68,12 +68,12 @@ class Server {
 };
 
 /// Runs the loop until `done` is true; throws after `limit`.
-void run_until(core::Loop& loop, const bool& done, std::chrono::milliseconds limit = std::chrono::seconds(30));
+void run_until(core::Loop& loop, const bool& done, std::chrono::milliseconds limit = std::chrono::seconds(120));
 
 /// Runs an operation to its end on the loop.
 template <class T>
 core::Result<T> wait(core::Loop& loop, core::Operation<T>& operation,
-                     std::chrono::milliseconds limit = std::chrono::seconds(30)) {
+                     std::chrono::milliseconds limit = std::chrono::seconds(120)) {
   bool done = false;
   std::optional<core::Result<T>> result;
   operation.start([&](core::Result<T> value) {

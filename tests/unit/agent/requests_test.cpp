@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <catch2/catch_test_macros.hpp>
 #include <thread>
 
@@ -157,7 +158,12 @@ TEST_CASE("who waits for a connection that another request uses can be cancelled
   const auto one = agent.open(scratch.path("a.sqlite3"));
   const std::string endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c";
   Cancellation long_one, short_one;
-  std::thread first([&] { (void)agent.requests.answer("query", {{"connection", one}, {"sql", endless}}, long_one); });
+  std::atomic<bool> begun{false};
+  std::thread first([&] {
+    begun = true;
+    (void)agent.requests.answer("query", {{"connection", one}, {"sql", endless}}, long_one);
+  });
+  while (!begun) std::this_thread::yield();
   std::this_thread::sleep_for(core::Milliseconds(50));
   std::string kind;
   std::thread second([&] {

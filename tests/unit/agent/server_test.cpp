@@ -52,11 +52,11 @@ class Process {
     if (in_ >= 0) ::close(in_);
     in_ = -1;
   }
-  /// The next line; null at the end, and where none comes for ten seconds.
+  /// The next line; null at the end, and where none comes for a minute.
   Json next() {
     for (std::size_t end = 0; (end = buffer_.find('\n')) == std::string::npos;) {
       pollfd readable{out_, POLLIN, 0};
-      if (::poll(&readable, 1, 10'000) <= 0) return nullptr;
+      if (::poll(&readable, 1, 60'000) <= 0) return nullptr;
       char piece[65536];
       const ssize_t size = ::read(out_, piece, sizeof piece);
       if (size <= 0) return nullptr;
@@ -179,7 +179,8 @@ TEST_CASE("too many requests at a time are refused") {
   }
   agent.send(Json{{"id", 2}, {"method", "space"}, {"params", {{"path", "/tmp/x"}}}});
   const Json refused = agent.next();
-  CHECK(refused["id"] == 2);
+  // The first one may still count: its answer goes out before it does.
+  CHECK((refused["id"] == 2 || refused["id"] == 99 + agent::kMostRequests));
   CHECK(kind(refused) == "agent.protocol");
   agent.shut();  // what waits is cancelled, and the process ends in good order
   CHECK(agent.wait() == agent::Server::kEnded);
@@ -212,11 +213,11 @@ TEST_CASE("an agent that hears nothing for its lease ends, also one that was fro
   Process silent{core::Milliseconds(150)};
   CHECK(silent.wait() == agent::Server::kLeaseOver);
 
-  Process frozen{core::Milliseconds(300)};
+  Process frozen{core::Milliseconds(2000)};
   frozen.send(Json{{"beat", 1}});
   CHECK(frozen.next()["beat"] == 1);
   ::kill(frozen.pid(), SIGSTOP);
-  ::usleep(400'000);
+  ::usleep(2'200'000);
   frozen.send(Json{{"beat", 2}});  // waits for it in the pipe: it must not go on all the same
   ::kill(frozen.pid(), SIGCONT);
   CHECK(frozen.wait() == agent::Server::kLeaseOver);

@@ -112,17 +112,17 @@ TEST_CASE("a timer may be destroyed by what it calls") {
 }
 
 TEST_CASE("a pool job that nobody waits for is finished before the loop is gone") {
-  std::atomic<bool> ended{false};
+  std::atomic<bool> begun{false}, ended{false};
   {
     Loop loop;
     auto job = std::make_unique<PoolJob<int>>(loop, [&]() -> Result<int> {
+      begun = true;
       std::this_thread::sleep_for(Milliseconds{50});
       ended = true;
       return 1;
     });
     job->start([](Result<int>) { FAIL("destroyed: must stay silent"); });
-    // On a thread by now, or about to be cancelled: both must be in order.
-    std::this_thread::sleep_for(Milliseconds{10});
+    while (!begun) std::this_thread::yield();
     job.reset();
   }
   CHECK(ended);

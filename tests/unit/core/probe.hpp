@@ -39,10 +39,10 @@ Result<T> run(Loop& loop, Operation<T>& operation) {
   return std::move(*result);
 }
 
-/// Runs the loop until `done()` holds; a fresh look at least every 5 ms, for at most 10 s.
+/// Runs the loop until `done()` holds; a fresh look at least every 5 ms, for at most a minute.
 template <class Done>
 bool run_until(Loop& loop, Done done) {
-  const Instant limit = Loop::now() + std::chrono::seconds(10);
+  const Instant limit = Loop::now() + std::chrono::seconds(60);
   Timer look(loop);
   while (!done() && Loop::now() < limit) {
     look.start(Milliseconds{5}, [&] { loop.stop(); });

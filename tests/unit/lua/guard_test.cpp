@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "../scratch.hpp"
 #include "lua/guard.hpp"
 #include "lua/options.hpp"
 #include "lua/runtime.hpp"
@@ -138,22 +139,22 @@ TEST_CASE("load takes text and an environment", "[environment]") {
 }
 
 TEST_CASE("require finds the recipe's own modules and nothing in the working directory", "[environment]") {
-  const auto folder = std::filesystem::temp_directory_path() / "deployrun-guard-test";
+  const test::Scratch scratch;
+  const std::filesystem::path folder = scratch.folder();
   std::filesystem::create_directories(folder / "lib");
   std::ofstream(folder / "lib" / "helper.lua") << "return { answer = 42 }";
   Vm vm(false, folder);
   CHECK(vm.run("assert(require('helper').answer == 42)").kind == "");
   CHECK(vm.run("require 'CMakeLists'").message.find("no stdlib module") != std::string::npos);
-  std::filesystem::remove_all(folder);
 }
 
 TEST_CASE("a syntax error has file, line and column", "[environment]") {
-  const auto path = std::filesystem::temp_directory_path() / "deployrun-syntax.lua";
+  const test::Scratch scratch;
+  const std::filesystem::path path = scratch.path("syntax.lua");
   std::ofstream(path) << "local a = 1\nlocal b = = 2\n";
   Vm vm;
   const auto result = vm.runtime.load_file(path);
   REQUIRE_FALSE(result.ok());
   CHECK(result.error().kind == "recipe.syntax");
   CHECK(std::get<std::string>(result.error().details.at("where")) == path.string() + ":2:9");
-  std::filesystem::remove(path);
 }

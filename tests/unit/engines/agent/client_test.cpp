@@ -253,7 +253,7 @@ TEST_CASE("lines that are none of the protocol end it") {
 
 TEST_CASE("an agent that is not heard any more is lost; one that answers heartbeats is not") {
   Peer peer;
-  const auto client = peer.connect(core::Milliseconds(90));
+  const auto client = peer.connect(core::Milliseconds(900));
   run_until(peer.loop, [&] { return peer.beats >= 6; });  // two leases
   CHECK(client->alive());
   peer.answers_beats = false;

@@ -126,9 +126,9 @@ inline std::string http_reply(int status, const std::string& body, const std::st
          "\r\n\r\n" + body;
 }
 
-/// Runs the loop until `ready`; a test that waits for what never comes fails after ten seconds instead of hanging.
+/// Runs the loop until `ready`; a test that waits for what never comes fails after a minute instead of hanging.
 inline void run_until(core::Loop& loop, const std::function<bool()>& ready) {
-  const auto limit = core::Loop::now() + std::chrono::seconds(10);
+  const auto limit = core::Loop::now() + std::chrono::seconds(60);
   core::Timer guard(loop);
   while (!ready()) {
     REQUIRE(core::Loop::now() < limit);

@@ -67,7 +67,7 @@ TEST_CASE("successes must follow each other") {
 
 TEST_CASE("attempts come at the interval at first, then at a share of the time that has passed") {
   Fixture f;
-  f.patience.within = core::Milliseconds(300);
+  f.patience.within = core::Milliseconds(1500);
   f.patience.jitter = 0;
   f.answers = {http_reply(503, "")};
   f.patience.share = 0;
@@ -76,38 +76,39 @@ TEST_CASE("attempts come at the interval at first, then at a share of the time t
   f.asked = 0;
   f.patience.share = 1;
   f.patience.max_interval = core::Milliseconds(1000);
-  REQUIRE_FALSE(f.wait());  // 5, 10, 20, 40, 80, 160 ms
-  CHECK(f.asked <= 8);
+  REQUIRE_FALSE(f.wait());  // 5, 10, 20, 40, 80, 160, 320, 640 ms
+  CHECK(f.asked <= 11);
   CHECK(even > f.asked);
 }
 
 TEST_CASE("the failure tells the whole story") {
   Fixture f;
-  f.patience.interval = core::Milliseconds(200);  // time is up in a pause
-  f.patience.within = core::Milliseconds(300);
+  f.patience.interval = core::Milliseconds(500);  // pauses of 417 and 578 ms with the test's seed: time is up in one
+  f.patience.within = core::Milliseconds(900);
   f.answers = {http_reply(503, "boot\x1b[2Jing"), http_reply(301, "", "Location: https://app.internal/up\r\n")};
   const auto failed = f.wait();
   REQUIRE_FALSE(failed);
   const core::Error& error = failed.error();
   CHECK(error.kind == "http.unhealthy");
   CHECK(error.host == "web1");
-  CHECK(error.message.find("http://app.internal/up?…: not healthy within 300 ms: ") == 0);
+  CHECK(error.message.find("http://app.internal/up?…: not healthy within 900 ms: ") == 0);
   CHECK(error.message.find("last: 301 → https://app.internal/up") != std::string::npos);
   CHECK(f.number(error, "attempts") == static_cast<std::int64_t>(f.asked));
   CHECK(f.number(error, "status") == 301);
   CHECK(f.text(error, "first") == "503 \"booting\"");
-  CHECK(f.text(error, "history").find("+0.0 s 503 \"booting\"\n+0.2 s 301 → ") == 0);
+  CHECK(f.text(error, "history").find(" s 503 \"booting\"\n+") == 4);
+  CHECK(f.text(error, "history").find(" s 301 → ") != std::string::npos);
   CHECK(core::describe(error).find("hidden") == std::string::npos);
 }
 
 TEST_CASE("an attempt without an answer is given up and tried again") {
   Fixture f;
-  f.patience.attempt_timeout = core::Milliseconds(30);
+  f.patience.attempt_timeout = core::Milliseconds(500);
   f.answers = {"", http_reply(200, "")};
   const auto healthy = f.wait();
   REQUIRE(healthy);
   CHECK(healthy->attempts == 2);
-  CHECK(healthy->history.find("no answer within 30 ms") != std::string::npos);
+  CHECK(healthy->history.find("no answer within 500 ms") != std::string::npos);
   CHECK(f.server.wires[0]->closed);
 }
 
@@ -123,8 +124,8 @@ TEST_CASE("the attempt under way when time is up belongs to the story") {
 
 TEST_CASE("a dial that fails is an outcome with its reason") {
   Fixture f;
-  f.patience.interval = f.patience.refused_interval = core::Milliseconds(200);  // time is up in a pause
-  f.patience.within = core::Milliseconds(60);
+  f.patience.interval = f.patience.refused_interval = core::Milliseconds(2000);  // time is up in a pause
+  f.patience.within = core::Milliseconds(500);
   f.answers = {""};
   f.server.refuse = core::Error{.kind = "ssh.channel", .message = "open channel: connect failed"};
   const auto failed = f.wait();
@@ -183,7 +184,8 @@ TEST_CASE("the observer counts answers, failures and the longest gap") {
   up = false;
   const auto down = core::Loop::now();
   test::run_until(f.loop, [&] {
-    return observer->snapshot().requests >= 100 && core::Loop::now() - down >= core::Milliseconds(120);
+    const auto now = observer->snapshot();
+    return now.requests >= 100 && now.failures >= 25 && core::Loop::now() - down >= core::Milliseconds(120);
   });
   up = true;
   until(observer->snapshot().requests + 50);
@@ -191,7 +193,7 @@ TEST_CASE("the observer counts answers, failures and the longest gap") {
   const auto seen = run(f.loop, *stop);
   REQUIRE(seen);
   CHECK(seen->requests >= 150);
-  CHECK(seen->failures >= 25);  // of fifty; on a busy machine several are under way when it changes
+  CHECK(seen->failures >= 25);
   CHECK(seen->by_status.at(502) == seen->failures);
   CHECK(seen->by_status.at(200) + seen->failures == seen->requests);
   CHECK(seen->longest_gap_ms >= 80);
