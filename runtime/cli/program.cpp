@@ -1,5 +1,6 @@
 #include "cli/program.hpp"
 
+#include <malloc.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -202,6 +203,9 @@ int run_specs(const Options& options) {
 
 int run_program(int argc, char** argv) {
   core::keep_memory_private();
+  // The pieces of a transfer are taken and given back all the time: not from and to the kernel, page by page.
+  ::mallopt(M_MMAP_THRESHOLD, 4 << 20);
+  ::mallopt(M_TRIM_THRESHOLD, 16 << 20);
   quit_on_signals();
   signal(SIGPIPE, SIG_IGN);  // a reader that goes away is an ordinary error of its write
   const auto parsed = parse_options(argc, argv);

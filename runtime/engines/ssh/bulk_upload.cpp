@@ -1,6 +1,7 @@
 #include "ssh/bulk_upload.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include "core/pool.hpp"
 #include "core/text.hpp"
@@ -36,8 +37,12 @@ done)sh";
 constexpr const char* kRunScript = R"sh(umask 077
 exec dd of="$1" bs=1048576 seek="$2" conv=notrunc)sh";
 
-/// $1 part. Its sum, or without any tool for that "-" and all its bytes.
-constexpr const char* kVerify = R"sh(sum <"$1")sh";
+/// $1 part, $2 where its second half begins (MiB). The halves' sums after "1 " and "2 ", or without any tool for that
+/// "-" and all its bytes. The second one's program reads from where `dd` has moved the file's place to.
+constexpr const char* kVerify = R"sh(if [ "$(sum </dev/null | cut -c1)" = - ]; then sum <"$1"; exit; fi
+(h=$(head -c $(($2 * 1048576)) <"$1" | sum) && echo "1 $h") & a=$!
+(h=$({ dd bs=1048576 skip="$2" count=0 2>/dev/null && sum; } <"$1") && echo "2 $h") & b=$!
+wait "$a" && wait "$b" || exit 98)sh";
 
 /// $1 path, $2 part, $3 size, $4 inode, $5 mode or "", $6 owner or "".
 constexpr const char* kCommit = R"sh([ ! -d "$1" ] || exit 95
@@ -49,6 +54,44 @@ chmod "$m" "$2" && mv -f "$2" "$1" || exit 98
 echo "$m")sh";
 
 }  // namespace
+
+/// What kVerify prints, piece by piece.
+class BulkUpload::SumsThere {
+ public:
+  explicit SumsThere(std::uint64_t half) : half_(half) {}
+
+  void take(std::string_view bytes) {
+    if (plain_) return add(bytes);
+    said_ += bytes;
+    if (said_.rfind("-\n", 0) != 0) return;
+    plain_ = true;
+    add(std::string_view(said_).substr(2));
+  }
+
+  Sums result() {
+    if (plain_) return {.first = sums_[0].hex(), .second = sums_[1].hex()};
+    Sums sums;
+    for (const std::string_view line : core::lines(said_)) {
+      if (line.rfind("1 ", 0) == 0) sums.first = line.substr(2, 64);
+      if (line.rfind("2 ", 0) == 0) sums.second = line.substr(2, 64);
+    }
+    return sums;
+  }
+
+ private:
+  void add(std::string_view bytes) {
+    const auto first = static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), half_ - std::min(half_, seen_)));
+    sums_[0].add(bytes.substr(0, first));
+    sums_[1].add(bytes.substr(first));
+    seen_ += bytes.size();
+  }
+
+  std::uint64_t half_;
+  std::string said_;
+  bool plain_ = false;  // a host without any tool: its bytes come back
+  std::uint64_t seen_ = 0;
+  std::array<Sha256, 2> sums_;
+};
 
 /// A run of chunks over a channel of its own.
 struct BulkUpload::Worker {
@@ -135,7 +178,9 @@ void BulkUpload::send_missing() {
   if (missing_.empty()) return hash();
   // Consecutive ones travel together: a run takes two processes there. Its end, if the connection is lost in the
   // middle, is what has to be sent again.
-  const std::size_t longest = (missing_.size() + 2 * kChannels - 1) / (2 * kChannels);
+  const bool is_near = session_->transport().round_trip_time() < Transport::kNear;
+  const std::size_t channels = is_near ? 1 : kChannels;
+  const std::size_t longest = is_near ? missing_.size() : (missing_.size() + 2 * kChannels - 1) / (2 * kChannels);
   workers_.clear();
   std::size_t length = 0;
   for (std::size_t i = 0; i < missing_.size(); ++i) {
@@ -147,7 +192,7 @@ void BulkUpload::send_missing() {
     workers_.back()->size += size_of(missing_[i]);
     ++length;
   }
-  const std::size_t first = std::min(kChannels, workers_.size());
+  const std::size_t first = std::min(channels, workers_.size());
   for (std::size_t i = 0; i < first && !error_; ++i) send(*workers_[i]);
   if (!error_) hash();
 }
@@ -157,7 +202,7 @@ void BulkUpload::send(Worker& worker) {
   worker.read = 0;
   ExecOptions exec;
   exec.command.argv = script(kRunScript, {part_, std::to_string(worker.offset / kBlock)});
-  auto source = std::make_unique<FileSource>(session_->loop(), file_, from_, worker.offset, worker.size, nullptr);
+  auto source = std::make_unique<FileSource>(session_->loop(), file_, from_, worker.offset, worker.size);
   source->on_read = [this, &worker](std::size_t bytes) {
     worker.read += bytes;
     if (tries_ == 0) progress_.add(bytes);
@@ -177,14 +222,14 @@ void BulkUpload::sent(Worker& worker, core::Result<ExecResult> ran) {
       std::find_if(workers_.begin(), workers_.end(), [](const auto& one) { return one->exec == nullptr; });
   if (next != workers_.end()) return send(**next);
   if (std::any_of(workers_.begin(), workers_.end(), [](const auto& one) { return one->busy; })) return;
-  waiting_ = sum_.empty();
+  waiting_ = !sums_.known();
   if (!waiting_) verify();
 }
 
 /// The whole file here, while it is sent.
 void BulkUpload::hash() {
   const bool sending = std::any_of(workers_.begin(), workers_.end(), [](const auto& one) { return one->busy; });
-  if (!sum_.empty()) return sending ? void() : verify();
+  if (sums_.known()) return sending ? void() : verify();
   waiting_ = !sending;
   hash_on(std::make_shared<Sha256>(), 0);
 }
@@ -197,39 +242,41 @@ void BulkUpload::hash_on(const std::shared_ptr<Sha256>& sum, std::size_t chunk) 
     hashing_ = false;
     if (error_) return settle();
     if (!added) return fail(added.error());
-    if (chunk + 1 < there_.size()) return hash_on(sum, chunk + 1);
-    sum_ = sum->hex();
-    if (waiting_) verify();
+    hashed(sum, chunk);
   });
+}
+
+void BulkUpload::hashed(const std::shared_ptr<Sha256>& sum, std::size_t chunk) {
+  if (chunk + 1 == half()) {
+    sums_.first = sum->hex();
+    return hash_on(std::make_shared<Sha256>(), chunk + 1);
+  }
+  if (chunk + 1 < there_.size()) return hash_on(sum, chunk + 1);
+  sums_.second = sum->hex();
+  if (waiting_) verify();
 }
 
 void BulkUpload::verify() {
   waiting_ = false;
   ExecOptions exec;
-  exec.command.argv = script(std::string(kSumFunction) + kVerify, {part_});
+  exec.command.argv = script(std::string(kSumFunction) + kVerify, {part_, std::to_string(half() * (kChunk / kBlock))});
   exec.keep_output = false;
-  auto said = std::make_shared<std::string>();
-  auto back = std::make_shared<std::optional<Sha256>>();  // of the bytes that come from a host without any tool
-  exec.on_output = [said, back](core::Output output, std::string_view bytes) {
-    if (output == core::Output::err) return;
-    if (*back) return (*back)->add(bytes);
-    *said += bytes;
-    if (said->rfind("-\n", 0) != 0) return;
-    back->emplace();
-    (*back)->add(std::string_view(*said).substr(2));
+  auto there = std::make_shared<SumsThere>(half() * kChunk);
+  exec.on_output = [there](core::Output output, std::string_view bytes) {
+    if (output == core::Output::out) there->take(bytes);
   };
   exec_ = std::make_unique<Exec>(session_, std::move(exec));
-  exec_->start([this, said, back](core::Result<ExecResult> ran) {
+  exec_->start([this, there](core::Result<ExecResult> ran) {
     if (!ran) return fail(ran.error());
     if (ran->code != 0) return fail(refusal(*ran));
-    verified(*back ? (*back)->hex() : said->substr(0, 64));
+    verified(there->result());
   });
 }
 
-void BulkUpload::verified(const std::string& there) {
+void BulkUpload::verified(const Sums& there) {
   // What was compared is what was read; what was read must be one state of the file.
   check_ = unchanged(session_->loop(), file_, from_);
-  check_->start([this, good = there == sum_](core::Result<core::Unit> same) {
+  check_->start([this, good = there == sums_](core::Result<core::Unit> same) {
     if (error_) return settle();
     if (!same) return fail(same.error(), same.error().kind == "ssh.file");
     if (good) return commit();

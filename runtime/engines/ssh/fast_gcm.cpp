@@ -28,8 +28,13 @@ constexpr std::size_t kLongest = 35000;  // MAX_SSH_PACKET_LEN of libssh2, the s
 struct Packet {
   const EVP_CIPHER_CTX* context = nullptr;
   std::size_t left = 0;  // bytes before the tag that nobody has done yet
+};
+
+/// What was done ahead and libssh2 has not asked for yet. It does so before it turns to anything else.
+struct Ahead {
+  const EVP_CIPHER_CTX* context = nullptr;
   const unsigned char* next = nullptr;
-  const unsigned char* end = nullptr;  // next to end: done ahead, libssh2 has not asked for them yet
+  const unsigned char* end = nullptr;
 };
 
 struct Arrived {
@@ -38,6 +43,7 @@ struct Arrived {
 };
 
 thread_local Arrived arrived;
+thread_local Ahead ahead;
 
 /// A place for each context, or one that several take turns with: who finds another's packet there goes block by block
 /// until its own next packet begins.
@@ -64,16 +70,17 @@ std::size_t length_of(const unsigned char* block) {
 
 int __wrap__libssh2_cipher_crypt(EVP_CIPHER_CTX** context, LibsshCipher cipher, int encrypt, unsigned char* block,
                                  std::size_t size, int place) {
+  const auto waiting = static_cast<std::size_t>(ahead.end - ahead.next);
+  if (block == ahead.next && ahead.context == *context && place == 0 && size <= waiting) {
+    ahead.next += size;
+    return 0;
+  }
   if (cipher != &EVP_aes_128_gcm && cipher != &EVP_aes_256_gcm) {
     return __real__libssh2_cipher_crypt(context, cipher, encrypt, block, size, place);
   }
-  Packet& packet = packet_of(*context);
   const bool first = (place & kFirst) != 0;
-  if (!first && packet.context == *context && packet.next != packet.end) {
-    if (place != 0 || block != packet.next || size > static_cast<std::size_t>(packet.end - packet.next)) return 1;
-    packet.next += size;
-    return 0;
-  }
+  if (!first && ahead.context == *context && waiting > 0) return 1;
+  Packet& packet = packet_of(*context);
   if (__real__libssh2_cipher_crypt(context, cipher, encrypt, block, size, place) != 0) return 1;
   if (first) {
     const std::size_t length = length_of(block);
@@ -87,12 +94,11 @@ int __wrap__libssh2_cipher_crypt(EVP_CIPHER_CTX** context, LibsshCipher cipher, 
   if (packet.context != *context || (place & kLast) != 0) return 0;
   unsigned char* from = block + size;
   // What came from the network is gone through in whole blocks, and its last one together with the tag.
-  const std::size_t ahead = encrypt != 0 ? packet.left : std::min(packet.left, here(from)) / kBlock * kBlock;
-  if (ahead == 0) return 0;
-  if (EVP_Cipher(*context, from, from, static_cast<unsigned>(ahead)) != static_cast<int>(ahead)) return 1;
-  packet.left -= ahead;
-  packet.next = from;
-  packet.end = from + ahead;
+  const std::size_t now = encrypt != 0 ? packet.left : std::min(packet.left, here(from)) / kBlock * kBlock;
+  if (now == 0) return 0;
+  if (EVP_Cipher(*context, from, from, static_cast<unsigned>(now)) != static_cast<int>(now)) return 1;
+  packet.left -= now;
+  ahead = {.context = *context, .next = from, .end = from + now};
   return 0;
 }
 

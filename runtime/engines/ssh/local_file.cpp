@@ -13,6 +13,7 @@
 #include <cstring>
 #include <ctime>
 #include <filesystem>
+#include <memory>
 
 #include "core/pool.hpp"
 
@@ -20,6 +21,7 @@ namespace deployrun::ssh {
 namespace {
 
 constexpr std::size_t kPiece = 512U << 10U;
+constexpr std::size_t kHashPiece = 64U << 10U;  // what a processor's cache holds
 
 core::Error file_error(const std::string& path, const std::string& why) {
   return {.kind = "ssh.file", .message = "local file " + path + ": " + why};
@@ -42,26 +44,32 @@ core::Result<OpenedFile> open_now(const std::string& path) {
   return OpenedFile{std::move(file), static_cast<std::uint64_t>(status.st_size), identity_of(status)};
 }
 
-core::Result<std::string> read_now(int fd, std::uint64_t offset, std::size_t count, const std::string& path) {
-  std::string bytes(count, '\0');
+core::Result<core::Unit> read_into(char* bytes, int fd, std::uint64_t offset, std::size_t count,
+                                   const std::string& path) {
   std::size_t have = 0;
   while (have < count) {
-    const ssize_t got = ::pread(fd, bytes.data() + have, count - have, static_cast<off_t>(offset + have));
+    const ssize_t got = ::pread(fd, bytes + have, count - have, static_cast<off_t>(offset + have));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return file_error(path, std::strerror(errno));
     if (got == 0) return file_error(path, "it became shorter while it was sent");
     have += static_cast<std::size_t>(got);
   }
+  return core::Unit{};
+}
+
+core::Result<std::string> read_now(int fd, std::uint64_t offset, std::size_t count, const std::string& path) {
+  std::string bytes(count, '\0');
+  if (auto read = read_into(bytes.data(), fd, offset, count, path); !read) return read.error();
   return bytes;
 }
 
 core::Result<core::Unit> add_now(int fd, const std::string& path, std::uint64_t offset, std::uint64_t size,
                                  Sha256& sum) {
+  const auto piece = std::make_unique_for_overwrite<char[]>(kHashPiece);
   for (std::uint64_t done = 0; done < size;) {
-    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, size - done));
-    auto piece = read_now(fd, offset + done, count, path);
-    if (!piece) return piece.error();
-    sum.add(*piece);
+    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(kHashPiece, size - done));
+    if (auto read = read_into(piece.get(), fd, offset + done, count, path); !read) return read;
+    sum.add({piece.get(), count});
     done += count;
   }
   return core::Unit{};

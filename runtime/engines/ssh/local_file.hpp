@@ -40,9 +40,9 @@ class FileSource final : public core::Stream {
  public:
   /// The whole file.
   FileSource(core::Loop& loop, OpenedFile file, std::string path);
-  /// A part of it, which is added to `sum` on its way.
+  /// A part of it, which is added to `sum` on its way where there is one.
   FileSource(core::Loop& loop, OpenedFile file, std::string path, std::uint64_t offset, std::uint64_t size,
-             std::shared_ptr<Sha256> sum);
+             std::shared_ptr<Sha256> sum = nullptr);
   std::function<void(std::size_t bytes)> on_read;
   void read(Read done) override;
   void write(std::string bytes, Written done) override;

@@ -209,7 +209,7 @@ bool RemoteCommand::send() {
       return moved;
     }
     // Repeated with the same bytes until it is taken: they may be half on their way (during a key exchange).
-    const ssize_t count = libssh2_channel_write(channel_->raw(), input_.data() + taken_, input_.size() - taken_);
+    const ssize_t count = channel_->write(input_.data() + taken_, input_.size() - taken_);
     if (count == LIBSSH2_ERROR_EAGAIN || count == 0) return moved;
     if (count < 0) {
       if (Transport::fatal(count)) {

@@ -20,6 +20,27 @@ constexpr int kRefusals = 3;
 Channel::~Channel() { session_->retire(raw_, slot_, use_); }
 Transport& Channel::transport() noexcept { return session_->transport(); }
 
+ssize_t Channel::write(const char* bytes, std::size_t size) noexcept {
+  if (!again_ && has_enough()) return LIBSSH2_ERROR_EAGAIN;
+  const ssize_t count = libssh2_channel_write(raw_, bytes, size);
+  again_ = count == LIBSSH2_ERROR_EAGAIN;
+  return count;
+}
+
+bool Channel::has_enough() noexcept {
+  if (!limited_ || !transport().is_near_openssh()) return false;
+  const std::size_t left = libssh2_channel_window_write(raw_);
+  window_ = std::max(window_, left);
+  if (window_ - left < kBacklog) {
+    enough_since_.reset();
+    return false;
+  }
+  const core::Instant now = core::Loop::now();
+  if (!enough_since_) enough_since_ = now;
+  limited_ = now - *enough_since_ < kPatience;
+  return limited_;
+}
+
 std::shared_ptr<Session> Session::create(std::shared_ptr<Transport> transport) {
   return std::shared_ptr<Session>(new Session(std::move(transport)));
 }

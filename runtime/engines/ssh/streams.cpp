@@ -64,7 +64,7 @@ bool ChannelStream::progress() {
 bool ChannelStream::send() {
   bool moved = false;
   while (written_ && taken_ < output_.size() && !session_->transport().congested()) {
-    const ssize_t count = libssh2_channel_write(channel_->raw(), output_.data() + taken_, output_.size() - taken_);
+    const ssize_t count = channel_->write(output_.data() + taken_, output_.size() - taken_);
     if (count == LIBSSH2_ERROR_EAGAIN || count == 0) return moved;
     if (count < 0) {
       session_->transport().fail(

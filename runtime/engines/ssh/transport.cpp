@@ -8,6 +8,8 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
+#include <utility>
 
 #include "core/text.hpp"
 #include "ssh/carrier.hpp"
@@ -120,7 +122,10 @@ void Transport::fill() {
     bytes_in_ += static_cast<std::uint64_t>(count);
     heard_ = core::Loop::now();
     probed_.reset();
-    if (asked_) ++round_trips_;
+    if (asked_) {
+      ++round_trips_;
+      shortest_wait_ = std::min(shortest_wait_, heard_ - asked_at_);
+    }
     asked_ = false;
     if (static_cast<std::size_t>(count) < piece.size()) return;
   }
@@ -136,7 +141,7 @@ void Transport::flush() {
     }
     sent_ += static_cast<std::size_t>(count);
     bytes_out_ += static_cast<std::uint64_t>(count);
-    if (login_ || asking_) asked_ = true;
+    if ((login_ || asking_) && !std::exchange(asked_, true)) asked_at_ = core::Loop::now();
     asking_ = false;
   }
   compact(out_, sent_);
@@ -244,6 +249,8 @@ void Transport::keep_alive() {
   heard_ = core::Loop::now();
   login_ = false;
   greeting_ = {};
+  const char* banner = libssh2_session_banner_get(session_);
+  is_openssh_ = banner != nullptr && std::string_view(banner).find("OpenSSH") != std::string_view::npos;
   arm_probe();
 }
 

@@ -92,6 +92,12 @@ class Transport final : public std::enable_shared_from_this<Transport> {
   /// How often an answer was waited for: the login's every exchange, then the first bytes to come in after something
   /// that `ask` announced has gone out. A command on an open connection is one; several at once share theirs.
   std::uint64_t round_trips() const noexcept { return round_trips_; }
+  /// The shortest wait for such an answer so far: the round-trip time, and what the server took for it.
+  core::Instant::duration round_trip_time() const noexcept { return shortest_wait_; }
+  /// Of a near server: a channel's window (2 MiB with OpenSSH) in each such time is more than a gigabyte a second.
+  static constexpr std::chrono::microseconds kNear{1500};
+  /// After the login. OpenSSH opens a channel's window again as soon as 96 KiB were read; others wait for more.
+  bool is_near_openssh() const noexcept { return is_openssh_ && shortest_wait_ < kNear; }
   /// Answers to our probes that libssh2 1.11.1 keeps in its queue for ever: they come before the answer to the next
   /// global request.
   std::uint64_t unread_replies() const noexcept { return probes_; }
@@ -147,6 +153,9 @@ class Transport final : public std::enable_shared_from_this<Transport> {
   bool asked_ = false;                   // it went out, and nothing has come in since
   bool login_ = true;                    // everything is to be answered
   std::uint64_t round_trips_ = 0;
+  bool is_openssh_ = false;
+  core::Instant asked_at_{};
+  core::Instant::duration shortest_wait_ = core::Instant::duration::max();
   std::uint64_t probes_ = 0;  // sent
   std::uint64_t bytes_in_ = 0;
   std::uint64_t bytes_out_ = 0;

@@ -7,6 +7,7 @@
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <filesystem>
 
+#include "core/text.hpp"
 #include "distance.hpp"
 #include "server.hpp"
 
@@ -74,6 +75,20 @@ TEST_CASE("a command on a far host costs one round trip") {
   INFO("median of a command: " << far << " ms, beside it " << near << " ms");
   CHECK(far >= 100);
   CHECK(far - near < 180);  // two would be 200
+}
+
+TEST_CASE("a command that begins to read late, and reads slowly, gets all its input") {
+  core::Loop loop;
+  Server server;
+  const auto host = session(loop, server);
+  ssh::ExecOptions options;
+  options.command.argv = {"sh", "-c", "sleep 1.5; dd bs=65536 count=4 2>/dev/null | wc -c; sleep 0.5; wc -c"};
+  options.input = std::string(8U << 20U, 'x');
+  const auto ran = exec(loop, host, std::move(options));
+  REQUIRE(ran.ok());
+  const auto numbers = core::lines(ran->out);
+  REQUIRE(numbers.size() == 2);
+  CHECK(std::stoul(std::string(numbers[0])) + std::stoul(std::string(numbers[1])) == 8U << 20U);
 }
 
 TEST_CASE("a channel that is open is had while another one is being opened") {
