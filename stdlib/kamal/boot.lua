@@ -136,6 +136,7 @@ local function wake(project, host, role, id, version)
   end
   local argv = deploy_argv(project, role, id, version)
   local known = {}
+  host:_prepare_commands(4)  -- the audit lines of the boot, the tag and the prune, and the end of the lock
   side_by_side({
     function() host.docker:start(id) end,
     function() known.command = prepared.command(host.docker, naming.PROXY_CONTAINER, argv) end,

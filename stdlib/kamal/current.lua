@@ -56,10 +56,10 @@ end
 function M.look(project, host)
   local config = project.config
   local look, docker, listed = { roles = {} }, host.docker, nil
-  -- Four at once, as many as there are connections: for more, others would have to be opened, one after the other.
+  -- Over three connections: for more at once others would have to be opened, one after the other.
   side_by_side({
-    function() listed = docker:list { all = true, labels = { "service=" .. config.service } } end,
     function()
+      listed = docker:list { all = true, labels = { "service=" .. config.service } }
       local latest = try(docker.inspect_image, docker, naming.latest_image(config))
       look.latest = latest and latest.id or nil
     end,

@@ -123,7 +123,7 @@ function M.over(session, named, host)
   local looked = false
   local function direct()
     -- Two: some questions are asked side by side right after a command that used up its connection.
-    return docker.client { dial = session:dial_unix(socket), spares = 3, host = host }
+    return docker.client { dial = session:dial_unix(socket), spares = 2, host = host }
   end
   local function run(argv) return session:exec(argv, { reads = true }).stdout end
 
