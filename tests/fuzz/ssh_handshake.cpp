@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "fuzz.hpp"
+#include "ssh/methods.hpp"
 #include "ssh/transport.hpp"
 
 namespace deployrun::fuzz {
@@ -12,14 +13,17 @@ namespace {
 
 class Handshake final : public ssh::Waiter {
  public:
-  explicit Handshake(ssh::Transport& transport) : transport_(transport) { transport_.add(this); }
+  explicit Handshake(ssh::Transport& transport) : transport_(transport) {
+    ssh::offer_methods(transport_.raw(), "ssh-ed25519,rsa-sha2-512");
+    transport_.add(this);
+  }
   ~Handshake() { transport_.remove(this); }
   bool over() const { return over_; }
 
  private:
   bool progress() override {
     if (over_) return false;
-    const int code = libssh2_session_handshake(transport_.raw(), transport_.fd());
+    const int code = transport_.shake_hands();
     if (code == LIBSSH2_ERROR_EAGAIN) return false;
     over_ = true;
     (void)transport_.last_error("ssh.handshake", "exchange keys");

@@ -4,18 +4,10 @@
 
 #include "core/text.hpp"
 #include "ssh/carrier.hpp"
-#include "ssh/fast_gcm.hpp"
+#include "ssh/methods.hpp"
 
 namespace deployrun::ssh {
 namespace {
-
-// What has no known weakness; libssh2's own lists still end in CBC and MD5. Its key-exchange list is left alone: it
-// carries the markers of strict key exchange and of server-sig-algs.
-constexpr const char* kCiphers =
-    "chacha20-poly1305@openssh.com,aes256-gcm@openssh.com,aes128-gcm@openssh.com,aes256-ctr,aes192-ctr,aes128-ctr";
-constexpr const char* kCiphersWhereGcmIsFast =
-    "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com,aes256-ctr,aes192-ctr,aes128-ctr";
-constexpr const char* kMacs = "hmac-sha2-256-etm@openssh.com,hmac-sha2-512-etm@openssh.com,hmac-sha2-256,hmac-sha2-512";
 
 std::string join(const std::vector<std::string>& list) {
   std::string text;
@@ -85,13 +77,7 @@ void Handshake::exchange() {
   address_ = connected_->address;
   transport_ =
       std::make_shared<Transport>(loop_, std::move(connected_->socket), target_.name, std::move(connected_->carrier));
-  LIBSSH2_SESSION* raw = transport_->raw();
-  libssh2_session_method_pref(raw, LIBSSH2_METHOD_HOSTKEY, types_.c_str());
-  libssh2_session_method_pref(raw, LIBSSH2_METHOD_SIGN_ALGO, "rsa-sha2-512,rsa-sha2-256");
-  const char* ciphers = gcm_is_fast() ? kCiphersWhereGcmIsFast : kCiphers;
-  for (const int way : {LIBSSH2_METHOD_CRYPT_CS, LIBSSH2_METHOD_CRYPT_SC})
-    libssh2_session_method_pref(raw, way, ciphers);
-  for (const int way : {LIBSSH2_METHOD_MAC_CS, LIBSSH2_METHOD_MAC_SC}) libssh2_session_method_pref(raw, way, kMacs);
+  offer_methods(transport_->raw(), types_);
   limit_.start(target_.connect_timeout, [this] {
     finish(core::Error{.kind = "ssh.connect",
                        .message = "connect " + address_ + ": connected, but no SSH answer within " +
@@ -104,7 +90,7 @@ void Handshake::exchange() {
 }
 
 bool Handshake::progress() {
-  const int code = libssh2_session_handshake(transport_->raw(), transport_->fd());
+  const int code = transport_->shake_hands();
   if (code == LIBSSH2_ERROR_EAGAIN) return false;
   if (code != 0) {
     finish(no_common_method());
@@ -126,6 +112,12 @@ bool Handshake::progress() {
 
 core::Error Handshake::no_common_method() const {
   const ServerHello hello = parse_hello(transport_->greeting());
+  if (!transport_->refusal().empty()) {
+    return {.kind = "ssh.handshake",
+            .message = "exchange keys with " + address_ + ": the server is refused: " + transport_->refusal(),
+            .hint = "no SSH server does that by itself: is something else on the way?",
+            .host = target_.name};
+  }
   core::Error error = transport_->last_error("ssh.handshake", "exchange keys with " + address_);
   error.hint = "the server and libssh2 1.11.1 may have no method in common (post-quantum key exchange only, for one)";
   if (!hello.host_keys.empty() && !any_of_list(types_, hello.host_keys)) {

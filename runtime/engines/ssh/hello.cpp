@@ -1,11 +1,15 @@
 #include "ssh/hello.hpp"
 
+#include <optional>
+
 #include "core/text.hpp"
 #include "ssh/wire.hpp"
 
 namespace deployrun::ssh {
 namespace {
 
+constexpr std::uint8_t kIgnore = 2;
+constexpr std::uint8_t kDebug = 4;
 constexpr std::uint8_t kKexInit = 20;
 constexpr std::size_t kTextLimit = 512;
 
@@ -15,6 +19,22 @@ std::vector<std::string> names(std::string_view list) {
     if (!name.empty()) all.push_back(core::clean(name.substr(0, 100)));
   }
   return all;
+}
+
+/// What follows the message number of the first SSH_MSG_KEXINIT; others may come before it that say nothing.
+std::optional<std::string_view> kexinit(std::string_view bytes) {
+  WireReader packets(bytes);
+  while (true) {
+    const auto length = packets.u32();
+    const auto padding = packets.byte();
+    if (!length || !padding || *length <= *padding + 1U) return std::nullopt;
+    const auto body = packets.bytes(*length - 1U);
+    if (!body) return std::nullopt;
+    WireReader message(body->substr(0, *length - *padding - 1U));
+    const auto kind = message.byte();
+    if (!kind || (*kind != kKexInit && *kind != kIgnore && *kind != kDebug)) return std::nullopt;
+    if (*kind == kKexInit) return message.rest();
+  }
 }
 
 }  // namespace
@@ -33,18 +53,13 @@ ServerHello parse_hello(std::string_view bytes) {
     if (end == std::string_view::npos) return hello;
     bytes.remove_prefix(end + 1);
   }
-  WireReader packet(bytes);
-  const auto length = packet.u32();
-  const auto padding = packet.byte();
-  if (!length || !padding || *length <= *padding + 1U) return hello;
-  const auto body = packet.bytes(*length - 1U);
-  if (!body) return hello;
-  WireReader message(body->substr(0, *length - *padding - 1U));
-  const auto kind = message.byte();
-  if (!kind || *kind != kKexInit || !message.bytes(16)) return hello;
+  const auto methods = kexinit(bytes);
+  if (!methods) return hello;
+  WireReader message(*methods);
+  if (!message.bytes(16)) return hello;
   const auto key_exchanges = message.string();
   const auto host_keys = message.string();
-  message.string();  // from us to it
+  const auto ciphers_in = message.string();
   const auto ciphers = message.string();
   message.string();
   const auto macs = message.string();
@@ -52,6 +67,7 @@ ServerHello parse_hello(std::string_view bytes) {
   hello.key_exchanges = names(*key_exchanges);
   hello.host_keys = names(*host_keys);
   hello.ciphers = names(*ciphers);
+  hello.ciphers_in = names(*ciphers_in);
   hello.macs = names(*macs);
   return hello;
 }

@@ -1,6 +1,6 @@
 // What a server says of itself before anything is encrypted: its version (RFC 4253 §4.2) and its methods (§7.1).
 // libssh2 keeps both to itself; errors need them. Untrusted bytes: lengths are checked, text is cleaned, nothing is
-// decided on it but wording and which host keys a scan asks for.
+// decided on it but wording, which host keys a scan asks for, and what is refused (methods.hpp).
 #pragma once
 
 #include <string>
@@ -15,7 +15,8 @@ struct ServerHello {
   // Empty where the methods did not come (yet).
   std::vector<std::string> key_exchanges;
   std::vector<std::string> host_keys;
-  std::vector<std::string> ciphers;
+  std::vector<std::string> ciphers;     ///< from it to us
+  std::vector<std::string> ciphers_in;  ///< from us to it
   std::vector<std::string> macs;
 };
 

@@ -15,6 +15,7 @@
 #include "ssh/carrier.hpp"
 #include "ssh/fast_gcm.hpp"
 #include "ssh/hello.hpp"
+#include "ssh/methods.hpp"
 
 namespace deployrun::ssh {
 namespace {
@@ -242,6 +243,17 @@ bool Transport::reap() {
     if (over_) break;
   }
   return moved;
+}
+
+int Transport::shake_hands() {
+  // Looked at before libssh2 is: it takes nothing that is not in greeting_ too.
+  const ServerHello hello = parse_hello(greeting_);
+  refusal_ = why_refused(hello);
+  if (hello.key_exchanges.empty() && greeting_.size() >= kHelloLimit) refusal_ = "it says too much before its methods";
+  if (!refusal_.empty()) return LIBSSH2_ERROR_KEX_FAILURE;
+  const int code = libssh2_session_handshake(session_, socket_.get());
+  if (code == 0) keep_methods(session_);
+  return code;
 }
 
 void Transport::keep_alive() {

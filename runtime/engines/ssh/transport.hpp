@@ -72,6 +72,10 @@ class Transport final : public std::enable_shared_from_this<Transport> {
 
   /// The first bytes from the peer, as far as `parse_hello` needs them; until `keep_alive`.
   const std::string& greeting() const noexcept { return greeting_; }
+  /// libssh2_session_handshake, unless the server's methods are refused (methods.hpp): then LIBSSH2_ERROR_KEX_FAILURE
+  /// with a `refusal()`. Methods are to be offered before.
+  int shake_hands();
+  const std::string& refusal() const noexcept { return refusal_; }
   /// Probes the peer from now on (after login).
   void keep_alive();
   /// Hands a channel over to be closed and freed; `freed` runs when the server has closed its side too.
@@ -131,6 +135,7 @@ class Transport final : public std::enable_shared_from_this<Transport> {
 
   std::shared_ptr<Carrier> carrier_;
   std::string greeting_;
+  std::string refusal_;
   std::string in_;  // from the socket, not yet taken by libssh2
   std::size_t taken_ = 0;
   std::string out_;  // from libssh2, not yet taken by the kernel

@@ -2,6 +2,7 @@
 
 #include <catch2/catch_test_macros.hpp>
 
+#include "ssh/methods.hpp"
 #include "ssh/wire.hpp"
 
 using namespace deployrun::ssh;
@@ -29,6 +30,31 @@ TEST_CASE("hello: version and methods") {
   CHECK(hello.host_keys == std::vector<std::string>{"ssh-ed25519", "rsa-sha2-512"});
   CHECK(hello.ciphers == std::vector<std::string>{"aes256-gcm@openssh.com"});
   CHECK(hello.macs == std::vector<std::string>{"hmac-2"});
+}
+
+TEST_CASE("hello: what says nothing may come before the methods") {
+  const std::string ignored = std::string("\0\0\0\x0c\x05\x02", 6) + std::string(10, '\0');
+  CHECK(parse_hello("SSH-2.0-x\n" + ignored + kLists).ciphers_in == std::vector<std::string>{"aes128-ctr"});
+  std::string disconnect = ignored;
+  disconnect[5] = 1;
+  CHECK(parse_hello("SSH-2.0-x\n" + disconnect + kLists).host_keys.empty());
+}
+
+TEST_CASE("methods: what libssh2 would fall over is refused") {
+  const std::string gcm = "aes128-gcm@openssh.com", chacha = "chacha20-poly1305@openssh.com", both = gcm + "," + chacha;
+  const auto why = [](const std::string& key_exchange, const std::string& in, const std::string& out) {
+    return why_refused(
+        parse_hello("SSH-2.0-x\n" + kexinit({key_exchange, "ssh-ed25519", in, out, "", "", "", "", "", ""})));
+  };
+  for (const auto& [in, out] : {std::pair(gcm, gcm), std::pair(chacha, chacha), std::pair(both, both)})
+    CHECK(why("curve25519-sha256,kex-strict-s-v00@openssh.com", in, out).empty());
+  CHECK(why("curve25519-sha256", "aes128-ctr", gcm).empty());
+  CHECK(why("curve25519-sha256", chacha, gcm).find("different") != std::string::npos);
+  CHECK(why("curve25519-sha256", gcm, chacha).find("different") != std::string::npos);
+  CHECK(why("curve25519-sha256", chacha, "aes256-ctr").find("different") != std::string::npos);
+  CHECK(why("kex-strict-c-v00@openssh.com", gcm, gcm).find("none") != std::string::npos);
+  CHECK(why("curve25519-sha256,ext-info-c", gcm, gcm).find("none") != std::string::npos);
+  CHECK(why_refused({}).empty());
 }
 
 TEST_CASE("hello: a server that only says why it hangs up") {
