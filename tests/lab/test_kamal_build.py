@@ -1,5 +1,6 @@
 """kamal.lua deploy with its build: the commit's clone through the user's own buildx, pushed to the lab's registry."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -242,3 +243,54 @@ def test_buildpacks_build_what_is_deployed():
         failed = shop.run("deploy", env=path)
         assert failed.code == 1 and "failed to build" in failed.out + failed.err, failed
         assert running(host) == [f"shop-web-{version}"]
+
+
+def _builders(shop):
+    """By name: the drivers and endpoints of its nodes, as buildx has written them down."""
+    found = {}
+    for path in (shop.home / ".docker/buildx/instances").glob("*"):
+        instance = json.loads(path.read_text())
+        found[instance["Name"]] = [(instance["Driver"], node["Endpoint"]) for node in instance["Nodes"]]
+    return found
+
+
+def _contexts(shop):
+    metas = (json.loads(path.read_text()) for path in (shop.home / ".docker/contexts/meta").glob("*/meta.json"))
+    return {meta["Name"]: meta["Endpoints"]["docker"]["Host"] for meta in metas}
+
+
+def _with_own_ssh(lab, shop):
+    """PATH with an ssh that knows the lab, as the operator's ~/.ssh would have it, which ssh looks for where HOME is not."""
+    tools = shop.home / "bin"
+    tools.mkdir()
+    (tools / "ssh").write_text(f'#!/bin/sh\nexec /usr/bin/ssh -F {lab.ssh_config} "$@"\n')
+    (tools / "ssh").chmod(0o755)
+    return {"PATH": f"{tools}:{os.environ['PATH']}"}
+
+
+def test_builders_are_made_and_removed():
+    """By the real buildx, which builds nothing yet: of this machine, of another one, and of both together."""
+    with Lab(hosts=1) as lab:
+        shop, remote = Workshop(lab), f"ssh://root@{lab.hosts[0].address}"
+        path = _with_own_ssh(lab, shop)
+        slug = remote.replace("://", "-").replace("@", "-").replace(".", "-")
+        shop.configure("driver: docker, args", "args")
+        for settings, name, drivers, contexts in (
+                ("", "kamal-local-docker-container", 1, 0),
+                (f"remote: '{remote}', local: false, ", f"kamal-remote-{slug}", 1, 1),
+                (f"remote: '{remote}', ", f"kamal-hybrid-docker-container-{slug}", 2, 1)):
+            architectures = "[amd64, arm64]" if drivers == 2 else "amd64"
+            shop.configure("builder: { arch: amd64, ", f"builder: {{ arch: {architectures}, {settings}")
+            shop.good("build", "create", env=path)
+            made, there = _builders(shop), _contexts(shop)
+            assert list(made) == [name] and len(made[name]) == drivers, made
+            assert {driver for driver, _ in made[name]} == {"docker-container"}, made
+            assert list(there.values()) == [remote] * contexts, there
+            if contexts:
+                assert made[name][-1][1] == f"{name}-context", (made, there)
+            details = shop.good("build", "details").out
+            assert f"Builder: {name}\n" in details and details.count(name) > 1, details
+            shop.good("build", "remove", env=path)
+            assert _builders(shop) == {} and _contexts(shop) == {}, (_builders(shop), _contexts(shop))
+            shop.good("build", "remove", env=path)  # what is gone is gone
+            shop.configure(f"builder: {{ arch: {architectures}, {settings}", "builder: { arch: amd64, ")
