@@ -6,9 +6,10 @@ import shutil
 import subprocess
 
 from kamalkit import Project, containers, running
-from labkit import Lab, binaries
+from labkit import Lab, binaries, wait_until
 from labkit.images import Entry, Image
 from labkit.paths import deployrun
+from labkit.wait import START
 
 DOCKERFILE = """\
 FROM scratch
@@ -53,6 +54,13 @@ class Workshop(Project):
         self.git("add", "-A")
         self.git("commit", "-qm", "a change", "--allow-empty")
         return self.git("rev-parse", "HEAD")
+
+    def docker(self, *words):
+        """The user's own docker command."""
+        done = subprocess.run(["docker", *words], env={"PATH": os.environ["PATH"], "HOME": str(self.home)}, capture_output=True,
+                              text=True, check=False)
+        assert done.returncode == 0, done
+        return done.stdout
 
     def start(self, *args, env=None):
         socket = self.lab.hosts[0].engine.socket_path
@@ -257,6 +265,60 @@ def _builders(shop):
 def _contexts(shop):
     metas = (json.loads(path.read_text()) for path in (shop.home / ".docker/contexts/meta").glob("*/meta.json"))
     return {meta["Name"]: meta["Endpoints"]["docker"]["Host"] for meta in metas}
+
+
+def _start_buildkit(lab, shop, name):
+    """BuildKit on the first host, and buildx' builder of that name there. What Kamal would make by itself runs an image of
+    Docker Hub, and wants more rights than a host of the lab has."""
+    machine = lab.hosts[0].machine
+    program = machine.root / "usr/local/bin/buildkitd"
+    shutil.copyfile(binaries.buildkit("buildkitd"), program)
+    program.chmod(0o755)
+    (machine.root / "etc/buildkitd.toml").write_text(
+        f'[worker.oci]\nenabled = true\n[worker.containerd]\nenabled = false\n[registry."{lab.registry_address}"]\nhttp = true\n')
+    machine.start("buildkitd", ["buildkitd", "--config", "/etc/buildkitd.toml", "--addr", "unix:///run/buildkitd.sock"])
+    socket = machine.root / "run/buildkitd.sock"
+    wait_until(socket.exists, START, "buildkitd")
+    shop.docker("buildx", "create", "--name", name, "--driver", "remote", f"unix://{socket}")
+
+
+STEPS = """\
+RUN --mount=type=ssh ["/bin/busybox", "sh", "-c", "test -S \\"$SSH_AUTH_SOCK\\" && echo forwarded > /forwarded"]
+RUN ["/bin/busybox", "sh", "-c", "/bin/busybox cat /proc/sys/kernel/random/uuid > /once"]
+"""
+
+
+def test_a_builder_of_its_own():
+    """BuildKit instead of the engine: secrets, an SSH key, a cache in the registry, and an image for two architectures."""
+    with Lab(hosts=1) as lab:
+        host, shop = lab.hosts[0], Workshop(lab)
+        _start_buildkit(lab, shop, "kamal-local-docker-container")
+        key = lab.keys.client["ed25519"]
+        shop.configure("driver: docker, args", f"ssh: default={key}, cache: {{ type: registry, options: mode=max }}, args")
+        (shop.folder / "Dockerfile").write_text(DOCKERFILE.replace("CMD", STEPS + "CMD"))
+        first = shop.commit()
+        shop.good("setup")
+        assert running(host) == [f"shop-web-{first}"] and set(lab.registry.tags("shop")) >= {first, "latest"}
+        inside = {name: _inside(host, f"shop-web-{first}", "cat", f"/{name}") for name in ("forwarded", "sum", "once")}
+        assert inside["forwarded"] == "forwarded\n"
+        assert inside["sum"] == subprocess.run(["sha256sum"], input='token $x "q"', capture_output=True, text=True).stdout
+
+        # Nothing is left at the builder: what does not change comes from the registry.
+        shop.docker("buildx", "prune", "--all", "--force", "--builder", "kamal-local-docker-container")
+        second = shop.commit()
+        with lab.load(rate=50) as load:
+            shop.good("deploy")
+            summary = load.stop()
+        assert summary["failed"] == 0, summary
+        assert running(host) == [f"shop-web-{second}"]
+        assert _inside(host, f"shop-web-{second}", "cat", "/once") == inside["once"]
+
+        shop.configure("builder: { arch: amd64,", "builder: { arch: [amd64, arm64],")
+        (shop.folder / "Dockerfile").write_text(DOCKERFILE[:DOCKERFILE.index("RUN")] + 'CMD ["/demo_app"]\n')
+        both = shop.commit()
+        shop.good("deploy")
+        assert running(host) == [f"shop-web-{both}"]
+        assert lab.registry.architectures("shop", both) >= {"amd64", "arm64"}
 
 
 def _with_own_ssh(lab, shop):

@@ -70,6 +70,14 @@ def traefik():
     return path
 
 
+def buildkit(program):
+    """buildkitd or buildctl as the set-up script builds it. Raises Skip."""
+    path = DEPS / "bin" / program
+    if not path.exists():
+        raise Skip(f"{program} is not installed (needs a Go toolchain when set up)")
+    return path
+
+
 def versitygw():
     """The S3 server that the set-up script builds. Raises Skip."""
     path = DEPS / "bin" / "versitygw"

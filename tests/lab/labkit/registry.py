@@ -91,6 +91,13 @@ class Registry:
         status, headers, _ = self._request("HEAD", f"/v2/{repository}/manifests/{tag}", headers={"Accept": MANIFEST})
         return headers["Docker-Content-Digest"] if status == 200 else None
 
+    def architectures(self, repository, tag):
+        """Those of a tag that is a list of images for several; empty where it is one image."""
+        kind = "application/vnd.oci.image.index.v1+json"
+        status, headers, data = self._request("GET", f"/v2/{repository}/manifests/{tag}", headers={"Accept": kind})
+        listed = json.loads(data).get("manifests", []) if status == 200 and headers["Content-Type"] == kind else []
+        return {one["platform"]["architecture"] for one in listed}
+
     def _push_blob(self, repository, data):
         name = "sha256:" + hashlib.sha256(data).hexdigest()
         if self._request("HEAD", f"/v2/{repository}/blobs/{name}")[0] != 200:
