@@ -1,16 +1,13 @@
 #include "ssh/hello.hpp"
 
-#include <optional>
-
 #include "core/text.hpp"
 #include "ssh/wire.hpp"
 
 namespace deployrun::ssh {
 namespace {
 
-constexpr std::uint8_t kIgnore = 2;
-constexpr std::uint8_t kDebug = 4;
 constexpr std::uint8_t kKexInit = 20;
+constexpr std::uint32_t kLongestPacket = 40'000;  // libssh2's limit
 constexpr std::size_t kTextLimit = 512;
 
 std::vector<std::string> names(std::string_view list) {
@@ -21,23 +18,35 @@ std::vector<std::string> names(std::string_view list) {
   return all;
 }
 
-/// What follows the message number of the first SSH_MSG_KEXINIT; others may come before it that say nothing.
-std::optional<std::string_view> kexinit(std::string_view bytes) {
-  WireReader packets(bytes);
+}  // namespace
+
+First parse_methods(std::string_view packets, ServerHello& hello) {
+  WireReader reader(packets);
   while (true) {
-    const auto length = packets.u32();
-    const auto padding = packets.byte();
-    if (!length || !padding || *length <= *padding + 1U) return std::nullopt;
-    const auto body = packets.bytes(*length - 1U);
-    if (!body) return std::nullopt;
+    const auto length = reader.u32();
+    const auto padding = reader.byte();
+    if (!length || !padding) return First::incomplete;
+    if (*length > kLongestPacket || *length <= *padding + 1U) return First::broken;
+    const auto body = reader.bytes(*length - 1U);
+    if (!body) return First::incomplete;
     WireReader message(body->substr(0, *length - *padding - 1U));
-    const auto kind = message.byte();
-    if (!kind || (*kind != kKexInit && *kind != kIgnore && *kind != kDebug)) return std::nullopt;
-    if (*kind == kKexInit) return message.rest();
+    if (*message.byte() != kKexInit) continue;
+    if (!message.bytes(16)) return First::broken;
+    const auto key_exchanges = message.string();
+    const auto host_keys = message.string();
+    const auto ciphers_in = message.string();
+    const auto ciphers = message.string();
+    message.string();
+    const auto macs = message.string();
+    if (!macs) return First::broken;
+    hello.key_exchanges = names(*key_exchanges);
+    hello.host_keys = names(*host_keys);
+    hello.ciphers = names(*ciphers);
+    hello.ciphers_in = names(*ciphers_in);
+    hello.macs = names(*macs);
+    return First::methods;
   }
 }
-
-}  // namespace
 
 ServerHello parse_hello(std::string_view bytes) {
   ServerHello hello;
@@ -53,22 +62,7 @@ ServerHello parse_hello(std::string_view bytes) {
     if (end == std::string_view::npos) return hello;
     bytes.remove_prefix(end + 1);
   }
-  const auto methods = kexinit(bytes);
-  if (!methods) return hello;
-  WireReader message(*methods);
-  if (!message.bytes(16)) return hello;
-  const auto key_exchanges = message.string();
-  const auto host_keys = message.string();
-  const auto ciphers_in = message.string();
-  const auto ciphers = message.string();
-  message.string();
-  const auto macs = message.string();
-  if (!macs) return hello;
-  hello.key_exchanges = names(*key_exchanges);
-  hello.host_keys = names(*host_keys);
-  hello.ciphers = names(*ciphers);
-  hello.ciphers_in = names(*ciphers_in);
-  hello.macs = names(*macs);
+  parse_methods(bytes, hello);
   return hello;
 }
 

@@ -25,4 +25,8 @@ inline constexpr std::size_t kHelloLimit = 16U << 10U;
 
 ServerHello parse_hello(std::string_view bytes);
 
+/// What a connection's first packets are, from the first one on; SSH_MSG_KEXINIT may have others before it.
+enum class First { incomplete, broken, methods };
+First parse_methods(std::string_view packets, ServerHello& hello);
+
 }  // namespace deployrun::ssh

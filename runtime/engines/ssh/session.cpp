@@ -28,10 +28,11 @@ ssize_t Channel::write(const char* bytes, std::size_t size) noexcept {
 }
 
 bool Channel::has_enough() noexcept {
-  if (!limited_ || !transport().is_near_openssh()) return false;
+  if (!limited_ || !transport().is_openssh()) return false;
   const std::size_t left = libssh2_channel_window_write(raw_);
   window_ = std::max(window_, left);
-  if (window_ - left < kBacklog) {
+  const double trip = std::chrono::duration<double>(transport().round_trip_time()).count();
+  if (static_cast<double>(window_ - left) < static_cast<double>(kBacklog) + trip * kFastLine) {
     enough_since_.reset();
     return false;
   }

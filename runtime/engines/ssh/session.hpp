@@ -46,12 +46,14 @@ class Channel {
   Session& session() noexcept { return *session_; }
   Transport& transport() noexcept;
   /// As libssh2_channel_write, and LIBSSH2_ERROR_EAGAIN while enough is under way: sshd takes memory for what nobody
-  /// has read yet and gives it back, over and over, which costs it several times the transfer itself (measured
-  /// with 9.2). Near by, more under way than kBacklog gains nothing.
+  /// has read yet and moves it, over and over, which costs it several times the transfer itself (measured with 9.2).
+  /// What a fast line holds and kBacklog beside it are enough; from some 15 ms on the server's window is smaller than
+  /// that.
   ssize_t write(const char* bytes, std::size_t size) noexcept;
 
  private:
   static constexpr std::size_t kBacklog = 256U << 10U;
+  static constexpr double kFastLine = 128e6;  // bytes per second
   static constexpr std::chrono::seconds kPatience{1};
 
   bool has_enough() noexcept;

@@ -93,12 +93,32 @@ ssize_t Transport::receive(void* buffer, std::size_t length) {
   if (dead_) return 0;
   const std::size_t count = std::min(length, in_.size() - taken_);
   if (count == 0) return -EAGAIN;
+  // libssh2 takes a version byte by byte, then packets as they come.
+  if (length > 1 && login_ && !accepted_) {
+    if (!packets_at_) packets_at_ = handed_;
+    if (!acceptable()) return -ECONNABORTED;
+  }
+  handed_ += count;
   std::memcpy(buffer, in_.data() + taken_, count);
   gcm_arrived(buffer, count);
   taken_ += count;
   again_ = true;
   compact(in_, taken_);
   return static_cast<ssize_t>(count);
+}
+
+bool Transport::acceptable() {
+  ServerHello hello;
+  switch (parse_methods(std::string_view(greeting_).substr(std::min(*packets_at_, greeting_.size())), hello)) {
+    case First::methods:
+      refusal_ = why_refused(hello);
+      accepted_ = refusal_.empty();
+      break;
+    case First::broken: refusal_ = "its first packets are none"; break;
+    case First::incomplete:
+      if (greeting_.size() >= kHelloLimit) refusal_ = "it says too much before its methods";
+  }
+  return refusal_.empty();
 }
 
 void Transport::fill() {
@@ -246,11 +266,6 @@ bool Transport::reap() {
 }
 
 int Transport::shake_hands() {
-  // Looked at before libssh2 is: it takes nothing that is not in greeting_ too.
-  const ServerHello hello = parse_hello(greeting_);
-  refusal_ = why_refused(hello);
-  if (hello.key_exchanges.empty() && greeting_.size() >= kHelloLimit) refusal_ = "it says too much before its methods";
-  if (!refusal_.empty()) return LIBSSH2_ERROR_KEX_FAILURE;
   const int code = libssh2_session_handshake(session_, socket_.get());
   if (code == 0) keep_methods(session_);
   return code;

@@ -72,8 +72,8 @@ class Transport final : public std::enable_shared_from_this<Transport> {
 
   /// The first bytes from the peer, as far as `parse_hello` needs them; until `keep_alive`.
   const std::string& greeting() const noexcept { return greeting_; }
-  /// libssh2_session_handshake, unless the server's methods are refused (methods.hpp): then LIBSSH2_ERROR_KEX_FAILURE
-  /// with a `refusal()`. Methods are to be offered before.
+  /// libssh2_session_handshake. It fails with a `refusal()` where the server's methods are refused (methods.hpp):
+  /// libssh2 does not get to see them. Ours are to be offered before.
   int shake_hands();
   const std::string& refusal() const noexcept { return refusal_; }
   /// Probes the peer from now on (after login).
@@ -101,7 +101,7 @@ class Transport final : public std::enable_shared_from_this<Transport> {
   /// Of a near server: a channel's window (2 MiB with OpenSSH) in each such time is more than a gigabyte a second.
   static constexpr std::chrono::microseconds kNear{1500};
   /// After the login. OpenSSH opens a channel's window again as soon as 96 KiB were read; others wait for more.
-  bool is_near_openssh() const noexcept { return is_openssh_ && shortest_wait_ < kNear; }
+  bool is_openssh() const noexcept { return is_openssh_; }
   /// Answers to our probes that libssh2 1.11.1 keeps in its queue for ever: they come before the answer to the next
   /// global request.
   std::uint64_t unread_replies() const noexcept { return probes_; }
@@ -117,6 +117,7 @@ class Transport final : public std::enable_shared_from_this<Transport> {
   static ssize_t on_send(libssh2_socket_t socket, const void* buffer, size_t length, int flags, void** abstract);
   static ssize_t on_recv(libssh2_socket_t socket, void* buffer, size_t length, int flags, void** abstract);
   ssize_t receive(void* buffer, std::size_t length);
+  bool acceptable();
   void fill();
   void flush();
   bool pass();
@@ -136,7 +137,10 @@ class Transport final : public std::enable_shared_from_this<Transport> {
   std::shared_ptr<Carrier> carrier_;
   std::string greeting_;
   std::string refusal_;
-  std::string in_;  // from the socket, not yet taken by libssh2
+  std::optional<std::size_t> packets_at_;  // where in greeting_ the first packet begins
+  std::size_t handed_ = 0;                 // bytes that libssh2 has got, until login
+  bool accepted_ = false;                  // the server's methods
+  std::string in_;                         // from the socket, not yet taken by libssh2
   std::size_t taken_ = 0;
   std::string out_;  // from libssh2, not yet taken by the kernel
   std::size_t sent_ = 0;

@@ -1,5 +1,7 @@
 // Who is there, and who are we: host keys, identities, agents, configuration.
+#include <arpa/inet.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -9,9 +11,12 @@
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <cstdlib>
 #include <filesystem>
+#include <thread>
 
 #include "server.hpp"
+#include "ssh/handles.hpp"
 #include "ssh/transport.hpp"
+#include "ssh/wire.hpp"
 
 using namespace live;
 using Catch::Matchers::ContainsSubstring;
@@ -44,6 +49,32 @@ void make_key(const std::string& file, const std::string& type, const std::strin
   argv.insert(argv.end(), more.begin(), more.end());
   REQUIRE(run_program(argv) == 0);
 }
+
+/// Takes one connection, says something, and waits until the other side hangs up.
+class Listener {
+ public:
+  Listener() : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in at{};
+    at.sin_family = AF_INET;
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    REQUIRE(::bind(fd_.get(), reinterpret_cast<sockaddr*>(&at), sizeof at) == 0);
+    REQUIRE(::listen(fd_.get(), 1) == 0);
+    socklen_t size = sizeof at;
+    REQUIRE(::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&at), &size) == 0);
+    port_ = ntohs(at.sin_port);
+  }
+  std::uint16_t port() const { return port_; }
+  void answer(const std::string& text) {
+    const ssh::Descriptor taken(::accept(fd_.get(), nullptr, nullptr));
+    (void)::send(taken.get(), text.data(), text.size(), MSG_NOSIGNAL);
+    char piece[4096];
+    while (::read(taken.get(), piece, sizeof piece) > 0) continue;
+  }
+
+ private:
+  ssh::Descriptor fd_;
+  std::uint16_t port_ = 0;
+};
 
 std::string echo(core::Loop& loop, const std::shared_ptr<ssh::Session>& host) {
   const auto ran = exec(loop, host, {"echo", "in"});
@@ -264,6 +295,33 @@ TEST_CASE("nobody there, and somebody else there") {
   const auto unknown = connect(loop, options);
   REQUIRE(!unknown.ok());
   CHECK(unknown.error().kind == "ssh.resolve");
+}
+
+TEST_CASE("a server whose only key exchange is a client's marker is refused and not fallen over") {
+  std::string methods = "\x14" + std::string(16, 'c');
+  const std::string cipher = "aes128-gcm@openssh.com", mac = "hmac-sha2-256";
+  for (const std::string& list :
+       {std::string("kex-strict-c-v00@openssh.com"), std::string("ssh-ed25519"), cipher, cipher, mac, mac,
+        std::string("none"), std::string("none"), std::string(), std::string()})
+    ssh::put_string(methods, list);
+  methods += std::string(5, '\0');
+  const std::size_t padding = 8 + (8 - (5 + methods.size() + 8) % 8) % 8;
+  std::string packet = "SSH-2.0-OpenSSH_9.2\r\n";
+  ssh::put_u32(packet, static_cast<std::uint32_t>(1 + methods.size() + padding));
+  packet += static_cast<char>(padding) + methods + std::string(padding, '\0');
+
+  core::Loop loop;
+  Listener listener;
+  std::thread server([&] { listener.answer(packet); });
+  ssh::ConnectOptions options;
+  options.host = "127.0.0.1:" + std::to_string(listener.port());
+  options.ssh_config = false;
+  options.agent = "";
+  const auto refused = connect(loop, options);
+  server.join();
+  REQUIRE(!refused.ok());
+  CHECK(refused.error().kind == "ssh.handshake");
+  CHECK_THAT(refused.error().message, ContainsSubstring("refused: it names a key exchange that is none"));
 }
 
 TEST_CASE("a login is cancelled at every moment") {

@@ -35,9 +35,20 @@ TEST_CASE("hello: version and methods") {
 TEST_CASE("hello: what says nothing may come before the methods") {
   const std::string ignored = std::string("\0\0\0\x0c\x05\x02", 6) + std::string(10, '\0');
   CHECK(parse_hello("SSH-2.0-x\n" + ignored + kLists).ciphers_in == std::vector<std::string>{"aes128-ctr"});
-  std::string disconnect = ignored;
-  disconnect[5] = 1;
-  CHECK(parse_hello("SSH-2.0-x\n" + disconnect + kLists).host_keys.empty());
+  std::string other = ignored;
+  other[5] = 33;
+  CHECK(parse_hello("SSH-2.0-x\n" + other + kLists).ciphers_in == std::vector<std::string>{"aes128-ctr"});
+}
+
+TEST_CASE("hello: packets that are none are told from those that have not come yet") {
+  ServerHello hello;
+  CHECK(parse_methods(kLists, hello) == First::methods);
+  for (std::size_t length = 0; length < kLists.size(); ++length)
+    CHECK(parse_methods(kLists.substr(0, length), hello) == First::incomplete);
+  CHECK(parse_methods(std::string("\0\0\0\x01\0", 5), hello) == First::broken);    // nothing in it
+  CHECK(parse_methods(std::string("\0\0\0\x0c\x0b", 5), hello) == First::broken);  // padding alone
+  CHECK(parse_methods(std::string("\0\1\0\0\x04", 5), hello) == First::broken);    // 64 KiB
+  CHECK(parse_methods(std::string("\0\0\0\x0c\x04\x14", 6) + std::string(10, 'c'), hello) == First::broken);
 }
 
 TEST_CASE("methods: what libssh2 would fall over is refused") {
