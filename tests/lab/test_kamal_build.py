@@ -132,6 +132,14 @@ def test_a_registry_of_this_machine_reaches_the_servers_through_ssh():
         shop.good("app", "exec", "-p", "-r", "web", "--reuse", "/bin/busybox true")
 
 
+def _deploy_under_load(lab, shop, version):
+    with lab.load(rate=50) as load:
+        shop.good("deploy")
+        summary = load.stop()
+    assert summary["failed"] == 0, summary
+    assert running(lab.hosts[0]) == [f"shop-web-{version}"]
+
+
 def _inside(host, container, *argv):
     code, out, err = host.engine.exec(container, ["/bin/busybox", *argv])
     assert code == 0, err
@@ -153,11 +161,7 @@ def test_a_commit_is_built_pushed_and_deployed():
         assert image["Config"]["Labels"]["service"] == "shop" and image["Os"] == "linux", image
 
         second = shop.commit()
-        with lab.load(rate=50) as load:
-            shop.good("deploy")
-            summary = load.stop()
-        assert summary["failed"] == 0, summary
-        assert running(host) == [f"shop-web-{second}"]
+        _deploy_under_load(lab, shop, second)
         assert _inside(host, f"shop-web-{second}", "cat", "/page.txt") == "not committed\n"
         plan = shop.good("plan", "deploy").out
         assert "docker buildx build" in plan and f"--tag={lab.image('shop')}:{second}" in plan, plan
@@ -306,11 +310,7 @@ def test_a_builder_of_its_own():
         # Nothing is left at the builder: what does not change comes from the registry.
         shop.docker("buildx", "prune", "--all", "--force", "--builder", "kamal-local-docker-container")
         second = shop.commit()
-        with lab.load(rate=50) as load:
-            shop.good("deploy")
-            summary = load.stop()
-        assert summary["failed"] == 0, summary
-        assert running(host) == [f"shop-web-{second}"]
+        _deploy_under_load(lab, shop, second)
         assert _inside(host, f"shop-web-{second}", "cat", "/once") == inside["once"]
 
         shop.configure("builder: { arch: amd64,", "builder: { arch: [amd64, arm64],")

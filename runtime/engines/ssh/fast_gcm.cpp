@@ -79,7 +79,10 @@ int __wrap__libssh2_cipher_crypt(EVP_CIPHER_CTX** context, LibsshCipher cipher, 
     return __real__libssh2_cipher_crypt(context, cipher, encrypt, block, size, place);
   }
   const bool first = (place & kFirst) != 0;
-  if (!first && ahead.context == *context && waiting > 0) return 1;
+  if (ahead.context == *context && waiting > 0) {
+    if (!first) return 1;
+    ahead = {};  // of a connection that ended in the middle, whose place this one has got
+  }
   Packet& packet = packet_of(*context);
   if (__real__libssh2_cipher_crypt(context, cipher, encrypt, block, size, place) != 0) return 1;
   if (first) {

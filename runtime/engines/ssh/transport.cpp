@@ -114,9 +114,9 @@ bool Transport::acceptable() {
       refusal_ = why_refused(hello);
       accepted_ = refusal_.empty();
       break;
-    case First::broken: refusal_ = "its first packets are none"; break;
+    case First::broken: refusal_ = "what it sends first are no packets of SSH"; break;
     case First::incomplete:
-      if (greeting_.size() >= kHelloLimit) refusal_ = "it says too much before its methods";
+      if (greeting_.size() >= kHelloLimit) refusal_ = "it sends more than 16 KiB before its methods";
   }
   return refusal_.empty();
 }

@@ -225,6 +225,19 @@ TEST_CASE("a byte of an AES-GCM packet that was changed on the way is noticed") 
   CHECK(reader.packets.empty());
 }
 
+TEST_CASE("what a packet that was never finished left behind does not trouble the next one") {
+  std::mt19937 random(5);
+  Bytes unfinished = plain_packet(64, random), packet = plain_packet(48, random);
+  const Bytes plain = packet;
+  Cipher by_us(EVP_aes_128_gcm, true);
+  REQUIRE(by_us.step(__wrap__libssh2_cipher_crypt, unfinished.data(), kBlock, kFirst) == 0);
+  REQUIRE(encrypt(by_us, __wrap__libssh2_cipher_crypt, packet) == 0);
+  for (std::size_t at = 4; at + kBlock <= 4 + 48; at += kBlock)  // all of it is encrypted
+    CHECK_FALSE(std::equal(plain.begin() + static_cast<std::ptrdiff_t>(at),
+                           plain.begin() + static_cast<std::ptrdiff_t>(at + kBlock),
+                           packet.begin() + static_cast<std::ptrdiff_t>(at)));
+}
+
 TEST_CASE("a call that is not the next of a packet done ahead fails") {
   std::mt19937 random(4);
   Bytes packet = plain_packet(64, random);
